@@ -1,0 +1,1 @@
+"""The policy language: read, check, decide, compile. Pure: no kernel, no root, only files read."""

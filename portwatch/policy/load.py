@@ -1,0 +1,151 @@
+"""Policy files → a checked Policy, or one PolicyError that lists everything wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from portwatch.errors import UsageError
+from portwatch.policy.document import MAX_BYTES
+from portwatch.policy.merge import Merged, Spot, merge
+from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
+from portwatch.policy.problems import Problems, quote
+from portwatch.policy.resolve import NAME, NAME_RULE, Resolver
+from portwatch.policy.workload import Workload
+
+MAX_FILES = 256
+
+
+def load_policy(path: Path) -> Policy:
+    """Load one file, or a directory's `*.yaml` merged in name order.
+
+    Raises PolicyError for what they say, UsageError where they cannot be read.
+    """
+    return parse_policy(policy_sources(path), source=str(path))
+
+
+def builtin_policy() -> Policy:
+    """Return the policy that is used where there is none: it only records."""
+    path = Path(__file__).with_name("builtin.yaml")
+    return parse_policy([("builtin.yaml", path.read_bytes())], source="builtin")
+
+
+def policy_sources(path: Path) -> list[tuple[str, bytes]]:
+    """Read the files of a policy: (name, bytes), in the order in which they merge.
+
+    Raises UsageError where there is nothing to read.
+    """
+    try:
+        if not path.is_dir():
+            return [(str(path), _read(path))]
+        # Hidden files are editors' and package managers' leftovers, as for systemd's *.d.
+        files = sorted(p for p in path.glob("*.yaml") if not p.name.startswith("."))
+        sources = [(str(file), _read(file)) for file in files[: MAX_FILES + 1] if file.is_file()]
+    except OSError as err:
+        message = f"cannot read the policy {err.filename or path}: {err.strerror or err}"
+        raise UsageError(message, hint="check the path and its permissions") from err
+    except ValueError as err:  # a NUL in the path
+        raise UsageError(f"cannot read the policy {str(path)!r}: {err}") from err
+    if len(files) > MAX_FILES:
+        raise UsageError(f"{path} holds more than {MAX_FILES} policy files")
+    if not sources:
+        hint = "put a policy there, or leave out --policy for the built-in one"
+        raise UsageError(f"no *.yaml in the policy directory {path}", hint=hint)
+    return sources
+
+
+def parse_policy(sources: Sequence[tuple[str, str | bytes]], *, source: str = "") -> Policy:
+    """Check and merge files given as (name, text); `source` names the whole in metrics.
+
+    Raises PolicyError with every problem of every file.
+    """
+    problems = Problems()
+    merged = merge(sources, problems)
+    resolver = Resolver(merged)
+    resolver.check_definitions()
+    policy = _build(merged, resolver, source or (sources[0][0] if sources else ""), _hash(sources))
+    problems.raise_if_any()
+    return policy
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _hash(sources: Sequence[tuple[str, str | bytes]]) -> str:
+    """Return the SHA-256 of the files' texts one after another: `cat *.yaml | sha256sum`."""
+    digest = hashlib.sha256()
+    for _, text in sources:
+        digest.update(text.encode("utf-8", "replace") if isinstance(text, str) else text)
+    return digest.hexdigest()
+
+
+def _build(merged: Merged, resolver: Resolver, source: str, sha256: str) -> Policy:
+    settings = merged.settings
+    if len(merged.constraints) > MAX_CONSTRAINTS:
+        count = len(merged.constraints)
+        message = f"{count:,} constraints; a policy has at most {MAX_CONSTRAINTS:,}"
+        merged.report(merged.constraints[MAX_CONSTRAINTS], message)
+    names: dict[str, Spot] = {}
+    constraints = []
+    for spot in merged.constraints[:MAX_CONSTRAINTS]:
+        _check_name(merged, spot.at("name") if "name" in spot.value else None, names)
+        constraints.append(_constraint(merged, resolver, spot))
+    workloads = tuple(
+        Workload(name, resolver.workloads(spot))
+        for name, spot in merged.definitions["workloads"].items()
+    )
+    return Policy(
+        mode=settings.get("mode", "record"),
+        default=settings.get("default", "allow"),
+        errno=settings.get("errno", "EACCES"),
+        constraints=tuple(constraints),
+        workloads=workloads,
+        source=source,
+        sha256=sha256,
+        reason=settings.get("reason"),
+    )
+
+
+def _check_name(merged: Merged, spot: Spot | None, names: dict[str, Spot]) -> None:
+    if spot is None:
+        return
+    name = spot.value
+    if not NAME.fullmatch(name):
+        merged.report(spot, f"{quote(name)} is no name: {NAME_RULE}")
+    elif name == DEFAULT_NAME:
+        merged.report(spot, f"the name `{DEFAULT_NAME}` is taken: denials by `default` have it")
+    elif name in names:
+        merged.report(spot, f"constraint {quote(name)} is already defined at {names[name].where()}")
+    names.setdefault(name, spot)
+
+
+def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
+    raw: dict[str, Any] = spot.value
+    settings = merged.settings
+    damaged = (spot.document.name, spot.path) in merged.damaged
+    if not damaged and not raw.keys() & {"deny", "allow", "otherwise"}:
+        merged.report(spot, "the constraint says nothing: it needs `deny`, `allow` or `otherwise`")
+    has_allow = "allow" in raw
+    subject_for, subject_except = spot.get("for"), spot.get("except")
+    own_mode = raw.get("mode")
+    return Constraint(
+        name=raw.get("name", ""),
+        mode=own_mode or settings.get("mode", "record"),
+        errno=raw.get("errno") or settings.get("errno", "EACCES"),
+        reason=raw.get("reason") or settings.get("reason"),
+        subject_for=resolver.workloads(subject_for) if subject_for else None,
+        subject_except=resolver.workloads(subject_except) if subject_except else (),
+        network=raw.get("network", "any"),
+        addresses=resolver.addresses(spot.get("addresses")),
+        deny=resolver.ports(spot.get("deny")),
+        allow=resolver.ports(spot.get("allow")),
+        has_allow=has_allow,
+        otherwise=raw.get("otherwise", "deny" if has_allow else "continue"),
+        own_mode=own_mode,
+        file=spot.document.name,
+        line=spot.document.place(spot.path)[0],
+    )

@@ -1,0 +1,72 @@
+"""A policy that has been checked: plain frozen records, every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from portwatch.policy.addresses import AddressSet
+from portwatch.policy.ports import NO_ENDPOINTS, EndpointSet
+from portwatch.policy.workload import Selector, Workload
+
+Mode = Literal["enforce", "record"]
+Errno = Literal["EACCES", "EPERM", "EADDRINUSE", "EADDRNOTAVAIL"]
+Otherwise = Literal["deny", "allow", "continue"]
+Default = Literal["allow", "deny"]
+NetworkScope = Literal["any", "host"]
+
+DEFAULT_NAME = "default"
+"""What a denial by the policy's `default` calls its constraint; no constraint may have it."""
+
+MAX_CONSTRAINTS = 1024
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One constraint; `mode`, `errno` and `reason` are effective, `own_mode` is as written.
+
+    `subject_for` None means everyone, `addresses` None every address. `line` and `file` say
+    where it stands.
+    """
+
+    name: str
+    mode: Mode
+    errno: Errno
+    reason: str | None = None
+    subject_for: tuple[Selector, ...] | None = None
+    subject_except: tuple[Selector, ...] = ()
+    network: NetworkScope = "any"
+    addresses: AddressSet | None = None
+    deny: EndpointSet = NO_ENDPOINTS
+    allow: EndpointSet = NO_ENDPOINTS
+    has_allow: bool = False
+    otherwise: Otherwise = "continue"
+    own_mode: Mode | None = None
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A whole policy. `source` names the file or directory, `sha256` is over the file texts."""
+
+    mode: Mode
+    default: Default
+    errno: Errno
+    constraints: tuple[Constraint, ...]
+    workloads: tuple[Workload, ...]
+    source: str
+    sha256: str
+    reason: str | None = None
+
+    def with_mode(self, mode: Mode) -> Policy:
+        """Return this policy in another mode.
+
+        `record` silences every constraint; `enforce` is the file's `mode: enforce`, which
+        leaves a constraint that says its own mode as it is.
+        """
+        constraints = tuple(
+            replace(c, mode=mode if mode == "record" else c.own_mode or mode)
+            for c in self.constraints
+        )
+        return replace(self, mode=mode, constraints=constraints)

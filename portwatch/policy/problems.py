@@ -1,0 +1,77 @@
+"""Collecting what is wrong with a policy, and naming the word that was probably meant.
+
+One problem per place: the first finding at a scalar is the cause, what follows is its echo.
+Imports nothing of portwatch but `errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from portwatch.errors import PolicyError, Problem
+
+MAX_PROBLEMS = 1000
+"""A file with more is not a policy with mistakes but another kind of file."""
+
+_MAX_SUGGESTIONS = 100  # difflib is quadratic: a file full of unknown words must not stall
+_MAX_CANDIDATES = 2000
+_LONGEST_WORD = 64
+
+
+class Problems:
+    """The problems found so far, over all files of one policy."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, int], Problem] = {}
+        self._suggestions_left = _MAX_SUGGESTIONS
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, file: str, place: tuple[int, int], message: str) -> None:
+        """Record a problem at `place` (line and column from 1), unless one stands there."""
+        if len(self._found) < MAX_PROBLEMS:
+            self._found.setdefault((file, *place), Problem(file, *place, message))
+
+    def raise_if_any(self) -> None:
+        """Raise one PolicyError that lists every problem, if there is one."""
+        if self._found:
+            raise PolicyError(list(self._found.values()))
+
+    def did_you_mean(self, word: str, candidates: Iterable[str]) -> str:
+        """`; did you mean `deny`?` for the nearest of `candidates`, empty where none is near."""
+        if self._suggestions_left <= 0 or not 0 < len(word) <= _LONGEST_WORD:
+            return ""
+        self._suggestions_left -= 1
+        near = nearest(word, candidates)
+        return f"; did you mean `{near}`?" if near else ""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that looks most like `word`, None where none does."""
+    import difflib  # only bad policies need it
+
+    known = list(candidates)[:_MAX_CANDIDATES]
+    folded = {candidate.lower(): candidate for candidate in reversed(known)}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    if close:
+        return folded[close[0]]
+    starting = [c for c in folded if len(word) > 1 and c.startswith(word.lower())]
+    return folded[starting[0]] if len(starting) == 1 else None
+
+
+def quote(value: object) -> str:
+    """Return `value` between backticks, on one line, shortened to what a message can carry."""
+    text = value if isinstance(value, str) else _plain(value)
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text[:80])
+    return f"`{text[:57]}…`" if len(text) > 60 else f"`{text}`"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{…}"
+    if isinstance(value, list):
+        return "[…]"
+    return str(value)

@@ -1,0 +1,212 @@
+"""Words and names → ports, networks and selectors; definitions may refer to one another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from portwatch.policy.addresses import (
+    ADDRESS_WORDS,
+    AddressEntry,
+    AddressSet,
+    Network,
+    networks_of,
+    parse_network,
+)
+from portwatch.policy.catalog import catalog
+from portwatch.policy.merge import KINDS, Merged, Spot
+from portwatch.policy.ports import (
+    NAMED_PROTOCOLS,
+    PORT_WORDS,
+    BadProtocol,
+    BadWord,
+    EndpointSet,
+    PortEntry,
+    PortRange,
+    parse_port,
+)
+from portwatch.policy.problems import quote
+from portwatch.policy.selectors import read_selector
+from portwatch.policy.workload import Selector
+
+MAX_REFERENCES = 32
+"""How deep definitions may refer to definitions."""
+
+MAX_EXPANDED = 262_144
+"""How many ranges, networks and selectors all definitions together may come to."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+NAME_RULE = "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
+
+_RESERVED = {"ports": tuple(PORT_WORDS), "addresses": ADDRESS_WORDS, "workloads": ()}
+_ADDRESS_LIKE = re.compile(r"[0-9a-fA-F.]*[.:/][0-9a-fA-F.:/%]*|[0-9]+", re.ASCII)
+
+T = TypeVar("T")
+
+
+class Resolver:
+    """Resolves the words of one policy; every problem goes to the policy's problems."""
+
+    def __init__(self, merged: Merged) -> None:
+        self._merged = merged
+        self._done: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._open: list[tuple[str, str]] = []
+        self._height: dict[tuple[str, str], int] = {}
+        self._expanded = 0
+        self._ranges: dict[str | int, tuple[PortRange, ...]] = {}
+
+    def check_definitions(self) -> None:
+        """Resolve every definition, used or not, so that none hides a problem."""
+        for kind in KINDS:
+            for name, spot in self._merged.definitions[kind].items():
+                self._check_name(kind, name, spot)
+                self._definition(kind, name)
+
+    def ports(self, spot: Spot | None) -> EndpointSet:
+        """Return what a list of port words means."""
+        if spot is None:
+            return EndpointSet()
+        entries = []
+        for item in spot.items():
+            ranges = self._port_word(item)
+            if ranges:
+                entries.append(PortEntry(str(item.value), ranges))
+        return EndpointSet(tuple(entries))
+
+    def addresses(self, spot: Spot | None) -> AddressSet | None:
+        """Return what a list of address words means, None where there is no list."""
+        if spot is None:
+            return None
+        entries = [AddressEntry(item.value, self._address_word(item)) for item in spot.items()]
+        return AddressSet(tuple(entries))
+
+    def workloads(self, spot: Spot) -> tuple[Selector, ...]:
+        """Return the selectors that a `for`, an `except` or a definition means (any of)."""
+        items = spot.items() if isinstance(spot.value, list) else [spot]
+        found: dict[tuple[Selector, str | None], Selector] = {}
+        for item in items:
+            if isinstance(item.value, str):
+                selectors = self._reference("workloads", item, item.value, ())
+            else:
+                selector = read_selector(item, self._merged)
+                selectors = () if selector is None else (selector,)
+            found.update(((selector, selector.origin), selector) for selector in selectors)
+        return tuple(found.values())
+
+    def _port_word(self, spot: Spot) -> tuple[PortRange, ...]:
+        known = self._ranges.get(spot.value)
+        if known is not None:
+            return known
+        word = str(spot.value)
+        try:
+            parsed = parse_port(spot.value)
+        except BadProtocol as err:
+            meant = self._merged.problems.did_you_mean(err.protocol, NAMED_PROTOCOLS)
+            message = meant or f"; it is {', '.join(NAMED_PROTOCOLS[:-1])} or {NAMED_PROTOCOLS[-1]}"
+            self._merged.report(spot, f"{quote(word)}: unknown protocol{message}")
+            return ()
+        except BadWord as err:
+            self._merged.report(spot, f"{quote(word)}: {err}")
+            return ()
+        if parsed is not None:
+            found: tuple[PortRange, ...] = (parsed,)
+        elif word.startswith("catalog:"):
+            found = self._catalog(spot, word.removeprefix("catalog:"))
+        else:
+            base = word.partition("/")[0]
+            if "/" in word and base in self._merged.definitions["ports"]:
+                message = f"{quote(word)}: a defined name takes no protocol; write it in {base}"
+                self._merged.report(spot, message)
+                return ()
+            return self._reference("ports", spot, word, ("catalog:", *PORT_WORDS))
+        if found:
+            self._ranges[spot.value] = found
+        return found
+
+    def _catalog(self, spot: Spot, name: str) -> tuple[PortRange, ...]:
+        entry = catalog().get(name)
+        if entry is None:
+            meant = self._merged.problems.did_you_mean(name, catalog())
+            meant = meant.replace("mean `", "mean `catalog:")
+            self._merged.report(spot, f"the catalog has no {quote(name)}{meant}")
+            return ()
+        return entry.ranges
+
+    def _address_word(self, spot: Spot) -> tuple[Network, ...]:
+        word = spot.value
+        if word in ADDRESS_WORDS:
+            return networks_of(word)
+        if word in self._merged.definitions["addresses"] or not _ADDRESS_LIKE.fullmatch(word):
+            return self._reference("addresses", spot, word, ADDRESS_WORDS)
+        try:
+            return (parse_network(word),)
+        except BadWord as err:
+            self._merged.report(spot, f"{quote(word)}: {err}")
+            return ()
+
+    def _reference(
+        self, kind: str, spot: Spot, name: str, words: tuple[str, ...]
+    ) -> tuple[Any, ...]:
+        """Return what the defined `name` means; a problem at `spot` where it is not defined."""
+        if name in self._merged.definitions[kind]:
+            if (kind, name) in self._open:
+                chain = [n for k, n in self._open[self._open.index((kind, name)) :]]
+                message = f"{quote(name)} is defined by itself: {' → '.join([*chain, name])}"
+                self._merged.report(spot, message)
+                return ()
+            if len(self._open) >= MAX_REFERENCES:
+                self._merged.report(spot, f"definitions refer more than {MAX_REFERENCES} deep")
+                return ()
+            return self._definition(kind, name)
+        if name in self._merged.broken[kind] or self._merged.unreadable:
+            return ()
+        what = {"ports": "port word", "addresses": "address word", "workloads": "workload"}[kind]
+        known = [*self._merged.definitions[kind], *words]
+        meant = self._merged.problems.did_you_mean(name, known)
+        self._merged.report(spot, f"unknown {what} {quote(name)}{meant}")
+        return ()
+
+    def _definition(self, kind: str, name: str) -> tuple[Any, ...]:
+        key = (kind, name)
+        if key in self._done:
+            return self._done[key]
+        self._open.append(key)
+        spot = self._merged.definitions[kind][name]
+        found: tuple[Any, ...]
+        if kind == "ports":
+            found = _unique(self._each(spot, self._port_word))
+        elif kind == "addresses":
+            found = _unique(self._each(spot, self._address_word))
+        else:
+            found = tuple(
+                s if s.origin else Selector(s.unit, s.slice, s.cgroup, s.user, s.group, name)
+                for s in self.workloads(spot)
+            )
+        self._open.pop()
+        self._expanded += len(found)
+        if self._expanded > MAX_EXPANDED:
+            message = f"definitions come to more than {MAX_EXPANDED:,} ranges and addresses"
+            self._merged.report(spot, message)
+            found = ()
+        self._done[key] = found
+        return found
+
+    def _each(self, spot: Spot, resolve: Callable[[Spot], tuple[T, ...]]) -> Iterator[T]:
+        for item in spot.items():
+            yield from resolve(item)
+
+    def _check_name(self, kind: str, name: str, spot: Spot) -> None:
+        if not NAME.fullmatch(name):
+            self._merged.report(spot, f"{quote(name)} is no name: {NAME_RULE}", key=True)
+        elif name in _RESERVED[kind]:
+            message = f"{quote(name)} is a word of the language and cannot be defined"
+            self._merged.report(spot, message, key=True)
+        elif kind == "ports" and name.replace("-", "").isdigit():
+            self._merged.report(spot, f"{quote(name)} would be read as a port", key=True)
+        elif kind == "addresses" and _ADDRESS_LIKE.fullmatch(name):
+            self._merged.report(spot, f"{quote(name)} would be read as an address", key=True)
+
+
+def _unique(items: Iterator[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(items))
