@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a bind to its outcome: recursive flow classification, each dimension to its class
+ * and the classes through the precomputed tables. No policy language here.
+ */
+#pragma once
+
+#include "compat.h"
+#include "maps.h"
+
+#define AF_UNSPEC 0
+#define AF_INET 2
+#define AF_INET6 10
+
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_MPTCP 262
+
+#define MAPPED_PREFIX bpf_htonl(0xffff) /* third word of ::ffff:a.b.c.d */
+
+struct bind {
+	void *context;            /* of the hook */
+	void *sock;               /* struct bpf_sock * */
+	u32 address[4];           /* network order, IPv4 mapped */
+	u16 protocol;
+	u16 port;                 /* that is judged */
+	u16 requested_port;
+	u8 family;                /* enum family_index */
+	u8 scope;                 /* SCOPE_* */
+	u8 kind;                  /* enum port_kind */
+	u8 label;                 /* enum protocol_row */
+};
+
+static __always_inline u8 protocol_label(u16 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP: return ROW_TCP;
+	case IPPROTO_UDP: return ROW_UDP;
+	case IPPROTO_UDPLITE: return ROW_UDPLITE;
+	case IPPROTO_SCTP: return ROW_SCTP;
+	case IPPROTO_MPTCP: return LABEL_MPTCP;
+	default: return ROW_OTHER;
+	}
+}
+
+static __always_inline u32 protocol_row(u8 label)
+{
+	return label >= LABEL_MPTCP ? ROW_TCP : label;
+}
+
+static __always_inline bool is_unspecified(const u32 *address)
+{
+	return !(address[0] | address[1] | address[2] | address[3]);
+}
+
+/* The published policy; null before the first. Read once per judgement, so that no bind is
+ * judged by a mix of two. */
+static __always_inline struct tables *live_tables(void)
+{
+	struct control *control = at(MAP(control), 0);
+	struct tables *tables;
+	u32 generation;
+
+	if (!control)
+		return 0;
+	generation = *(volatile u32 *)&control->generation;
+	tables = at(MAP(tables), generation & 1);
+	if (!tables || !generation || tables->generation != generation)
+		return 0;
+	return tables;
+}
+
+static __always_inline u32 address_class(struct tables *tables, const struct bind *bind)
+{
+	struct address_key key = {
+		.prefix_bits = 8 * (sizeof(key) - sizeof(key.prefix_bits)),
+		.generation = tables->generation,
+	};
+	u32 *class;
+
+	if (bind->scope & SCOPE_DUAL)
+		return tables->dual_address;
+	__builtin_memcpy(key.address, bind->address, sizeof(key.address));
+	class = find(MAP(addresses), &key);
+	return class ? *class : tables->default_address;
+}
+
+static __always_inline u32 endpoint_class(struct tables *tables, const struct bind *bind)
+{
+	u32 index = tables->ports[bind->kind & 1][protocol_row(bind->label)][bind->port];
+
+	if (tables->flags & USES_ADDRESSES)
+		index = index * tables->address_classes + address_class(tables, bind);
+	return tables->cross[index & (MAX_CROSS - 1)];
+}
+
+/* The task's cgroup, or the nearest ancestor that userspace has classified. */
+static __always_inline struct cgroup_class *find_cgroup(u32 generation)
+{
+	struct cgroup_key key = {.id = bpf_get_current_cgroup_id(), .generation = generation};
+	struct cgroup_class *nearest = find(MAP(cgroups), &key);
+
+	if (nearest)
+		return nearest;
+	for (int level = 0; level < MAX_CGROUP_DEPTH; level++) {
+		struct cgroup_class *known;
+
+		key.id = bpf_get_current_ancestor_cgroup_id(level);
+		if (!key.id)
+			break;
+		known = find(MAP(cgroups), &key);
+		if (known)
+			nearest = known;
+	}
+	return nearest;
+}
+
+static __always_inline u32 account_class(u32 generation, u32 id, u32 is_group)
+{
+	struct account_key key = {.generation = generation, .id = id, .is_group = is_group};
+	u32 *class = find(MAP(accounts), &key);
+
+	return class ? *class : 0;
+}
+
+static __always_inline bool in_host_network(struct tables *tables, void *context)
+{
+	return bpf_get_netns_cookie(context) == tables->host_netns_cookie;
+}
+
+/* Row of `decisions` for the task that calls bind(); dimensions that the policy does not use
+ * are not looked up. */
+static __always_inline u32 subject_row(struct tables *tables, void *context)
+{
+	u32 flags = tables->flags, index = 0;
+
+	if (flags & USES_CGROUPS) {
+		struct cgroup_class *cgroup = find_cgroup(tables->generation);
+
+		index = cgroup ? cgroup->class : 0;
+	}
+	if (flags & (USES_USERS | USES_GROUPS)) {
+		u64 ids = bpf_get_current_uid_gid();
+
+		index *= tables->user_classes;
+		if (flags & USES_USERS)
+			index += account_class(tables->generation, (u32)ids, 0);
+		index *= tables->group_classes;
+		if (flags & USES_GROUPS)
+			index += account_class(tables->generation, ids >> 32, 1);
+	}
+	if (flags & USES_NETWORK)
+		index = index * 2 + in_host_network(tables, context);
+	return tables->subjects[index & (MAX_SUBJECTS - 1)];
+}
+
+static __always_inline u32 outcome_of(struct tables *tables, const struct bind *bind)
+{
+	u32 endpoint = endpoint_class(tables, bind);
+	u32 outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)];
+
+	if (outcome == PER_SUBJECT) {
+		u32 cell = subject_row(tables, bind->context) * tables->endpoints + endpoint;
+
+		outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+	}
+	return outcome & (MAX_OUTCOMES - 1);
+}

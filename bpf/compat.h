@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between kernels, in one place. The loader finds out by trying
+ * (portwatch/kernel/features.py) and from the kernel's BTF, and passes the answers in:
+ *
+ * HAVE_SET_RETVAL    bpf_set_retval in the bind hooks; before "bpf: Allow more helpers in
+ *                    cgroup hooks" (6.0) a refusal is always EPERM
+ * HAVE_POST_DENY     a refusal in post_bind gives the port back: "net: bpf: Handle return
+ *                    value of BPF_CGROUP_RUN_PROG_INET{4,6}_POST_BIND()" (5.17); before it
+ *                    the socket keeps the port, so there portwatch only records
+ * HAVE_COARSE_CLOCK  bpf_ktime_get_coarse_ns (5.11)
+ * OFFSET_*           where a field lies in its kernel struct, in bytes; undefined: unknown
+ */
+#pragma once
+
+#include "layout.h"
+
+#define EPERM 1
+
+#ifdef HAVE_SET_RETVAL
+#define denial_error(chosen) (chosen)
+#define set_denial_error(chosen) bpf_set_retval(-(int)(chosen))
+#else
+#define denial_error(chosen) EPERM
+#define set_denial_error(chosen) ((void)(chosen))
+#endif
+
+#ifdef HAVE_COARSE_CLOCK
+#define coarse_clock_ns() bpf_ktime_get_coarse_ns()
+#else
+#define coarse_clock_ns() bpf_ktime_get_ns()
+#endif
+
+static __always_inline u64 read_u64(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+	u32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u8 read_u8(u64 address)
+{
+	u8 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+/* The verifier forbids arithmetic on a socket pointer, even to read through the helper; a
+ * copy of it read back from the stack is a plain number. */
+static __always_inline u64 kernel_address(void *pointer)
+{
+	void *volatile spilled = pointer;
+
+	return read_u64((u64)&spilled);
+}
+
+#ifdef OFFSET_SOCK_CGROUP
+static __always_inline u64 cgroup_of_socket(u64 sock)
+{
+	u64 cgroup = read_u64(sock + OFFSET_SOCK_CGROUP);
+	u64 node = read_u64(cgroup + OFFSET_CGROUP_KN);
+
+	return read_u64(node + OFFSET_KERNFS_ID);
+}
+#else
+static __always_inline u64 cgroup_of_socket(u64 sock)
+{
+	return 0;
+}
+#endif
+
+#ifdef OFFSET_SOCK_NET
+static __always_inline u32 netns_inode_of_socket(u64 sock)
+{
+	return read_u32(read_u64(sock + OFFSET_SOCK_NET) + OFFSET_NET_INUM);
+}
+#else
+static __always_inline u32 netns_inode_of_socket(u64 sock)
+{
+	return 0;
+}
+#endif
+
+/* Unknown counts as dual-stack: the exposed reading is the safe one. */
+#ifdef OFFSET_SOCK_IPV6ONLY
+static __always_inline bool is_ipv6_only(u64 sock)
+{
+	return read_u8(sock + OFFSET_SOCK_IPV6ONLY) & MASK_SOCK_IPV6ONLY;
+}
+#else
+static __always_inline bool is_ipv6_only(u64 sock)
+{
+	return false;
+}
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The records that the programs and userspace share, and the bounds of the tables.
+ *
+ * No implicit padding, no bitfields, no unions. portwatch/kernel/layout.py mirrors each
+ * record line by line, and a test compiles this file and compares every size and offset.
+ * Host byte order throughout, but for addresses, which are in network order: 16 bytes,
+ * IPv4 as ::ffff:a.b.c.d.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define PORTS 65536
+#define PROTOCOL_ROWS 5       /* tcp udp udplite sctp other: the rows that a policy tells apart */
+#define PROTOCOL_LABELS 6     /* the same and mptcp, which is judged as tcp and reported as itself */
+#define PORT_KINDS 2          /* asked for by number; picked by the kernel */
+#define VERDICTS 3
+#define FAMILIES 2
+
+#define MAX_OUTCOMES 4096     /* 1,024 constraints: denied by, recorded by, two defaults, allowed */
+#define MAX_ENDPOINTS 4096    /* endpoint classes */
+#define MAX_CROSS 65536       /* port classes times address classes */
+#define MAX_SUBJECTS 16384    /* cgroup, user, group classes and network, multiplied */
+#define MAX_ROWS 1024         /* distinct subjects: rows of `decisions` */
+#define MAX_CELLS 1048576     /* rows times endpoint classes: 2 MiB, so that a slot stays below the
+                                 4 MiB that an array's value may have on 5.10 */
+#define MAX_CGROUP_DEPTH 32   /* levels walked on a miss; a deeper cgroup is found by its own id */
+
+#define CGROUP_PATH_BYTES 1008   /* with its NUL; a longer path is found by the next scan */
+
+#define PER_SUBJECT 0xffff    /* in `uniform`: this endpoint's outcome depends on who binds */
+
+enum verdict { ALLOWED, DENIED, RECORDED };
+enum protocol_row { ROW_TCP, ROW_UDP, ROW_UDPLITE, ROW_SCTP, ROW_OTHER, LABEL_MPTCP };
+enum port_kind { NUMBERED, PICKED };
+enum family_index { IPV4, IPV6 };
+enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
+
+/* tables.flags: the dimensions that this policy uses; the others cost nothing */
+#define USES_ADDRESSES 1u
+#define USES_CGROUPS 2u
+#define USES_USERS 4u
+#define USES_GROUPS 8u
+#define USES_NETWORK 16u
+
+/* control.flags */
+#define CONTROL_PICKED 1u     /* some policy since the load could refuse a port that the kernel picks */
+
+/* bind.scope, observed_key.scope */
+#define SCOPE_DUAL 1u         /* `::` without IPV6_V6ONLY: exposed on IPv4 too */
+
+/* event.flags */
+#define EVENT_HOST_NETWORK 1u
+
+/* The one word that a swap changes. Slot: generation & 1. Generation 0: no policy yet. */
+struct control {
+	__u32 generation;
+	__u32 flags;              /* CONTROL_* */
+};
+
+struct outcome {
+	__u32 constraint;         /* id in `names`; 0 where the bind is allowed */
+	__u16 verdict;            /* enum verdict */
+	__u16 error;              /* errno, positive; 0 unless denied */
+};
+
+/* One policy. Written whole while its slot is idle; rows and subjects are appended while it
+ * is live, each before anything refers to it. */
+struct tables {
+	__u64 host_netns_cookie;
+	__u32 generation;         /* equals control.generation while this slot is live */
+	__u32 flags;              /* USES_* */
+	__u32 address_classes;    /* 1 where no constraint names addresses */
+	__u32 endpoints;          /* the stride of `decisions` */
+	__u32 user_classes;       /* factors of the index into `subjects`; 1 where unused */
+	__u32 group_classes;
+	__u32 default_address;    /* the address class where no prefix matches */
+	__u32 dual_address;       /* the address class of `::` without IPV6_V6ONLY */
+	struct outcome outcomes[MAX_OUTCOMES];
+	__u32 row_workload[MAX_ROWS]; /* id in `names` of the defined workload; 0: the cgroup's own */
+	__u16 uniform[MAX_ENDPOINTS]; /* outcome, or PER_SUBJECT */
+	__u16 subjects[MAX_SUBJECTS]; /* (cgroup, user, group, network) to row */
+	__u16 cross[MAX_CROSS];       /* (port class, address class) to endpoint class */
+	__u16 ports[PORT_KINDS][PROTOCOL_ROWS][PORTS]; /* to port class */
+	__u16 decisions[MAX_CELLS];   /* (row, endpoint class) to outcome */
+};
+
+struct address_key {
+	__u32 prefix_bits;        /* of what follows: 32 for the generation and the address's own */
+	__u32 generation;
+	__u32 address[4];
+};
+
+struct cgroup_key {
+	__u64 id;
+	__u32 generation;
+	__u32 pad;
+};
+
+struct cgroup_class {
+	__u32 class;
+	__u32 workload;           /* id in `names`: the unit, container or path */
+};
+
+struct account_key {
+	__u32 generation;
+	__u32 id;                 /* uid or gid in the initial user namespace */
+	__u32 is_group;
+};
+
+/* Per CPU; read by summing. */
+struct counters {
+	__u64 binds[VERDICTS][PROTOCOL_LABELS][FAMILIES];
+	__u64 events_lost;        /* violations whose event did not fit the ring buffer */
+	__u64 events_suppressed;  /* violations that were folded into a later event's count */
+	__u64 unjudged;           /* binds seen before the first policy was published */
+	__u64 cgroup_events_lost; /* made or removed, not told: userspace scans again */
+};
+
+struct violation_key {
+	__u32 constraint;         /* id in `names`; 0 with workload 0: the map is full, all others */
+	__u32 workload;           /* id in `names` */
+	__u16 port;
+	__u8 protocol;            /* enum protocol_row */
+	__u8 verdict;             /* enum verdict */
+};
+
+/* The lock keeps count, reported and last_event_ns in step: sum of events' counts, lost
+ * and (count - reported) is what happened, exactly. */
+struct violation {
+	__u64 count;
+	__u64 reported;           /* of them, handed to the ring buffer or counted as lost */
+	__u64 last_event_ns;      /* boot time */
+	__u32 lock;               /* struct bpf_spin_lock */
+	__u32 pad;
+};
+
+struct observed_key {
+	__u64 cgroup;
+	__u32 address[4];
+	__u32 uid;
+	__u16 port;               /* as asked for: 0 where the kernel picks */
+	__u8 protocol;            /* enum protocol_row */
+	__u8 scope;               /* SCOPE_* */
+};
+
+struct observed {
+	__u64 count;
+	__u64 first_ns;           /* boot time */
+	__u64 last_ns;
+	__u32 pid;                /* of the first */
+	__u32 pad;
+};
+
+/* Left on a socket by the pre-bind hook, so that post_bind knows who picked the port. */
+struct picked_mark {
+	__u32 pending;
+};
+
+struct event {
+	__u64 time_ns;            /* boot time */
+	__u32 kind;               /* enum event_kind: the first 16 bytes are alike in every record */
+	__u32 generation;         /* of the policy that judged */
+	__u64 cgroup;             /* of the task */
+	__u64 socket_cgroup;      /* of the socket's maker; 0 where this kernel does not tell */
+	__u64 count;              /* violations that this event stands for */
+	__u64 total;              /* violations under this key so far */
+	__u64 netns_cookie;
+	__u32 netns_inode;        /* 0 where this kernel does not tell */
+	__u32 constraint;         /* ids in `names` */
+	__u32 workload;
+	__u32 pid;                /* process and thread, initial pid namespace */
+	__u32 tid;
+	__u32 uid;
+	__u32 gid;
+	__u32 flags;              /* EVENT_* */
+	__u32 address[4];
+	__u16 protocol;           /* IPPROTO_*: MPTCP is 262 and needs 16 bits */
+	__u16 port;
+	__u16 requested_port;     /* 0 where the kernel picked */
+	__u16 error;              /* what bind() returned, positive; 0 unless denied */
+	__u8 verdict;             /* enum verdict */
+	__u8 family;              /* enum family_index: of the socket */
+	__u8 scope;               /* SCOPE_* */
+	__u8 label;               /* enum protocol_row */
+	__u32 pad;
+	char comm[16];
+};
+
+/* A cgroup was made or removed, in any hierarchy: `path` tells the place below its root. */
+struct cgroup_event {
+	__u64 time_ns;
+	__u32 kind;               /* EVENT_CGROUP */
+	__u32 removed;
+	char path[CGROUP_PATH_BYTES];
+};
+
+/* Userspace's own: what is loaded here, so that another version can tell. */
+struct meta {
+	__u8 source_sha256[32];   /* of the programs' source and the flags they were compiled with */
+	__u8 layout_sha256[32];   /* of this file: pins with another cannot be reused */
+	__u64 loaded_ns;          /* boot time */
+	__u32 features;           /* kernel/features.py */
+	__u32 pad;
+};
+
+_Static_assert(sizeof(struct event) == 136, "an event is 136 bytes, and no padding");
+_Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
+_Static_assert(sizeof(struct observed_key) == 32, "no padding in a key");
+_Static_assert(sizeof(struct address_key) == 24, "no padding in a key");
+_Static_assert(sizeof(struct tables) < 4 * 1024 * 1024, "5.10 refuses larger array values");
+_Static_assert(sizeof(struct tables) % 8 == 0, "the next slot stays aligned");

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * cgroup/bind4, cgroup/bind6            the verdict, before the kernel touches the port
+ * cgroup/post_bind4, cgroup/post_bind6  the port that the kernel picked for a bind to port 0
+ * raw_tracepoint/cgroup_mkdir, _rmdir   tells userspace of a workload to classify or forget
+ *
+ * Which bind counts where: once, where its port is known. A bind by number, and every
+ * refusal before the port is taken, in bind4/6; a bind to port 0 that a list could still
+ * refuse by its real port, in post_bind.
+ */
+#include "report.h"
+
+#define REFUSE 0
+#define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
+
+static __always_inline int judge(struct bind *bind, bool count_here)
+{
+	struct counters *counters = at(MAP(counters), 0);
+	struct tables *tables = live_tables();
+	struct outcome *outcome;
+	u32 number, verdict;
+
+	if (!counters)
+		return PROCEED;
+	if (!tables) {
+		counters->unjudged++;
+		return PROCEED;
+	}
+	number = outcome_of(tables, bind);
+	outcome = &tables->outcomes[number];
+	verdict = number ? outcome->verdict : ALLOWED;
+#ifndef HAVE_POST_DENY
+	if (bind->kind == PICKED && verdict == DENIED)
+		verdict = RECORDED;
+#endif
+	if (bind->kind == NUMBERED)
+		observe(bind);
+	if (!count_here && verdict != DENIED)
+		return PROCEED;
+	count_bind(counters, bind, verdict);
+	if (verdict == ALLOWED)
+		return PROCEED;
+	if (verdict == RECORDED) {
+		report_violation(tables, counters, bind, outcome->constraint, RECORDED, 0);
+		return PROCEED;
+	}
+	report_violation(tables, counters, bind, outcome->constraint, DENIED,
+			 denial_error(outcome->error));
+	set_denial_error(outcome->error);
+	return REFUSE;
+}
+
+static __always_inline bool may_refuse_picked(void)
+{
+	struct control *control = at(MAP(control), 0);
+
+	return control && control->flags & CONTROL_PICKED;
+}
+
+/* Before the kernel has picked: leaves a mark for post_bind. Marks every bind, since an
+ * earlier one to port 0 may have failed and left its own. */
+static __always_inline bool defer_to_post_bind(struct bpf_sock *sock, u16 port)
+{
+	struct picked_mark *mark;
+
+	if (!may_refuse_picked())
+		return false;
+	mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
+				  port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
+	if (!mark)
+		return false;
+	mark->pending = !port;
+	return !port;
+}
+
+static __always_inline int before_bind(struct bpf_sock_addr *context, struct bind *bind)
+{
+	struct bpf_sock *sock = context->sk;
+
+	if (!sock)
+		return PROCEED;
+	bind->context = context;
+	bind->sock = sock;
+	bind->protocol = context->protocol;
+	bind->label = protocol_label(bind->protocol);
+	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
+	if (bind->family == IPV6 && is_unspecified(bind->address) &&
+	    !is_ipv6_only(kernel_address(sock)))
+		bind->scope = SCOPE_DUAL;
+	return judge(bind, !defer_to_post_bind(sock, bind->port));
+}
+
+static __always_inline int after_bind(struct bpf_sock *sock, struct bind *bind)
+{
+	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
+
+	if (!mark || !mark->pending)
+		return PROCEED;
+	mark->pending = 0;
+	bind->context = sock;
+	bind->sock = sock;
+	bind->kind = PICKED;
+	bind->protocol = sock->protocol;
+	bind->label = protocol_label(bind->protocol);
+	bind->port = sock->src_port;
+	if (bind->family == IPV6 && is_unspecified(bind->address) &&
+	    !is_ipv6_only(kernel_address(sock)))
+		bind->scope = SCOPE_DUAL;
+	return judge(bind, true);
+}
+
+int bind4(struct bpf_sock_addr *context)
+{
+	struct bind bind = {.family = IPV4, .address = {0, 0, MAPPED_PREFIX, context->user_ip4}};
+
+	/* __inet_bind() takes AF_UNSPEC with INADDR_ANY for AF_INET and refuses all others. */
+	if (context->user_family != AF_INET &&
+	    (context->user_family != AF_UNSPEC || context->user_ip4))
+		return PROCEED;
+	return before_bind(context, &bind);
+}
+
+int bind6(struct bpf_sock_addr *context)
+{
+	struct bind bind = {.family = IPV6,
+			    .address = {context->user_ip6[0], context->user_ip6[1],
+					context->user_ip6[2], context->user_ip6[3]}};
+
+	/* __inet6_bind() refuses every other family with EAFNOSUPPORT. */
+	if (context->user_family != AF_INET6)
+		return PROCEED;
+	return before_bind(context, &bind);
+}
+
+int post_bind4(struct bpf_sock *sock)
+{
+	struct bind bind = {.family = IPV4, .address = {0, 0, MAPPED_PREFIX, sock->src_ip4}};
+
+	return may_refuse_picked() ? after_bind(sock, &bind) : PROCEED;
+}
+
+int post_bind6(struct bpf_sock *sock)
+{
+	struct bind bind = {.family = IPV6,
+			    .address = {sock->src_ip6[0], sock->src_ip6[1], sock->src_ip6[2],
+					sock->src_ip6[3]}};
+
+	return may_refuse_picked() ? after_bind(sock, &bind) : PROCEED;
+}
+
+static __always_inline int tell_cgroup(const char *path, u32 removed)
+{
+	struct cgroup_event *event = bpf_ringbuf_reserve(MAP(cgroup_events), sizeof(*event), 0);
+	struct counters *counters = at(MAP(counters), 0);
+
+	if (!event) {
+		if (counters)
+			__sync_fetch_and_add(&counters->cgroup_events_lost, 1);
+		return 0;
+	}
+	event->time_ns = bpf_ktime_get_boot_ns();
+	event->kind = EVENT_CGROUP;
+	event->removed = removed;
+	bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/* TP_PROTO(struct cgroup *cgrp, const char *path) */
+int cgroup_mkdir(struct bpf_raw_tracepoint_args *context)
+{
+	return tell_cgroup((const char *)context->args[1], 0);
+}
+
+int cgroup_rmdir(struct bpf_raw_tracepoint_args *context)
+{
+	return tell_cgroup((const char *)context->args[1], 1);
+}

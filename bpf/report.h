@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is told of a bind: the counters, the observed binds, and for a violation its exact
+ * count and its event.
+ */
+#pragma once
+
+#include "classify.h"
+
+#define SECOND_NS 1000000000ull
+
+static __always_inline void count_bind(struct counters *counters, const struct bind *bind,
+				       u32 verdict)
+{
+	u32 label = bind->label, family = bind->family & 1;
+
+	if (verdict < VERDICTS && label < PROTOCOL_LABELS)
+		counters->binds[verdict][label][family]++;
+}
+
+/* An LRU map: what was seen least recently goes, and no bind waits for it. */
+static __always_inline void observe(const struct bind *bind)
+{
+	struct observed_key key = {
+		.cgroup = bpf_get_current_cgroup_id(),
+		.uid = (u32)bpf_get_current_uid_gid(),
+		.port = bind->requested_port,
+		.protocol = bind->label,
+		.scope = bind->scope,
+	};
+	struct observed *seen;
+	u64 now = coarse_clock_ns();
+
+	__builtin_memcpy(key.address, bind->address, sizeof(key.address));
+	seen = find(MAP(observed), &key);
+	if (seen) {
+		__sync_fetch_and_add(&seen->count, 1);
+		seen->last_ns = now;
+	} else {
+		struct observed first = {
+			.count = 1,
+			.first_ns = now,
+			.last_ns = now,
+			.pid = bpf_get_current_pid_tgid() >> 32,
+		};
+
+		bpf_map_update_elem_((u64)MAP(observed), &key, &first, BPF_NOEXIST);
+	}
+}
+
+/* The entry that counts this violation. Where the map is full, the one for all the rest, which
+ * userspace put there before the first bind: coarser, but exact. */
+static __always_inline struct violation *find_violation(struct violation_key *key)
+{
+	struct violation fresh = {};
+	struct violation *entry = find(MAP(violations), key);
+
+	if (entry)
+		return entry;
+	bpf_map_update_elem_((u64)MAP(violations), key, &fresh, BPF_NOEXIST);
+	entry = find(MAP(violations), key);
+	if (entry)
+		return entry;
+	key->constraint = 0;
+	key->workload = 0;
+	key->port = 0;
+	return find(MAP(violations), key);
+}
+
+/* Counts one; true where an event is due, with how many it stands for. */
+static __always_inline bool count_violation(struct violation *entry, u64 now, u64 *count, u64 *total)
+{
+	bool due;
+
+	bpf_spin_lock((struct bpf_spin_lock *)&entry->lock);
+	entry->count++;
+	due = entry->count == 1 || now - entry->last_event_ns >= SECOND_NS;
+	*total = entry->count;
+	*count = entry->count - entry->reported;
+	if (due) {
+		entry->last_event_ns = now;
+		entry->reported = entry->count;
+	}
+	bpf_spin_unlock((struct bpf_spin_lock *)&entry->lock);
+	return due;
+}
+
+/* The defined workload that the subject's row names, else the cgroup's own name. */
+static __always_inline u32 workload_of(struct tables *tables, void *context)
+{
+	u32 workload = tables->row_workload[subject_row(tables, context) & (MAX_ROWS - 1)];
+	struct cgroup_class *cgroup;
+
+	if (workload)
+		return workload;
+	cgroup = find_cgroup(tables->generation);
+	return cgroup ? cgroup->workload : 0;
+}
+
+static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
+				       const struct event *facts)
+{
+	struct event *event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
+	u64 ids = bpf_get_current_pid_tgid(), owner = bpf_get_current_uid_gid();
+	u64 sock = kernel_address(bind->sock);
+
+	if (!event)
+		return false;
+	*event = *facts;
+	event->kind = EVENT_VIOLATION;
+	event->generation = tables->generation;
+	event->cgroup = bpf_get_current_cgroup_id();
+	event->socket_cgroup = cgroup_of_socket(sock);
+	event->netns_cookie = bpf_get_netns_cookie(bind->context);
+	event->netns_inode = netns_inode_of_socket(sock);
+	if (event->netns_cookie == tables->host_netns_cookie)
+		event->flags |= EVENT_HOST_NETWORK;
+	event->pid = ids >> 32;
+	event->tid = ids;
+	event->uid = owner;
+	event->gid = owner >> 32;
+	__builtin_memcpy(event->address, bind->address, sizeof(event->address));
+	event->protocol = bind->protocol;
+	event->port = bind->port;
+	event->requested_port = bind->requested_port;
+	event->family = bind->family;
+	event->scope = bind->scope;
+	event->label = bind->label;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	bpf_ringbuf_submit(event, 0);
+	return true;
+}
+
+static __always_inline void report_violation(struct tables *tables, struct counters *counters,
+					     const struct bind *bind, u32 constraint, u32 verdict,
+					     u32 error)
+{
+	struct violation_key key = {
+		.constraint = constraint,
+		.workload = workload_of(tables, bind->context),
+		.port = bind->port,
+		.protocol = bind->label,
+		.verdict = verdict,
+	};
+	struct event facts = {
+		.time_ns = bpf_ktime_get_boot_ns(),
+		.constraint = constraint,
+		.workload = key.workload,
+		.verdict = verdict,
+		.error = error,
+	};
+	struct violation *entry = find_violation(&key);
+
+	if (!entry)
+		return;
+	if (!count_violation(entry, facts.time_ns, &facts.count, &facts.total))
+		counters->events_suppressed++;
+	else if (!send_event(tables, bind, &facts))
+		__sync_fetch_and_add(&counters->events_lost, facts.count);
+}

@@ -1,0 +1,138 @@
+"""What this kernel can do for portwatch, found out by trying, and what it costs where it can't.
+
+Each probe loads a program of a few instructions: the verifier's answer, not a version number,
+decides (`bpftool feature probe` was seen to report helpers that the verifier refuses).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+from portwatch.kernel import libbpf
+from portwatch.kernel.btf import Field, KernelTypes
+
+PROGRAM_CGROUP_SOCK = 9
+PROGRAM_CGROUP_SOCK_ADDR = 18
+ATTACH_INET4_BIND = 8
+ATTACH_INET4_POST_BIND = 12
+
+HELPER_SET_RETVAL = 187
+HELPER_COARSE_CLOCK = 160
+
+POST_DENY_SINCE = (5, 17)
+
+
+class Feature(IntFlag):
+    """Each a guarantee; stored in `meta.features` by the loader."""
+
+    SET_RETVAL = 1
+    POST_DENY = 2
+    COARSE_CLOCK = 4
+    SOCKET_CGROUP = 8
+    NETNS_INODE = 16
+    IPV6ONLY = 32
+
+
+LOST_WITHOUT: dict[Feature, str] = {
+    Feature.SET_RETVAL: "a denied bind fails with EPERM, whatever errno the policy names",
+    Feature.POST_DENY: "a port that the kernel picked is recorded, not refused",
+    Feature.COARSE_CLOCK: "each bind pays for an exact clock",
+    Feature.SOCKET_CGROUP: "events do not name the maker of a socket that was passed on",
+    Feature.NETNS_INODE: "events name a network namespace only while its process lives",
+    Feature.IPV6ONLY: "`::` with IPV6_V6ONLY is judged as exposed on IPv4 too",
+}
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """The features, and the compiler flags that tell the programs of them."""
+
+    features: Feature
+    compiler_flags: tuple[str, ...]
+
+
+def probe() -> KernelFacts:
+    """Try everything; needs CAP_BPF and CAP_NET_ADMIN, or root."""
+    flags: list[str] = []
+    features = Feature(0)
+    if _helper_loads(HELPER_SET_RETVAL, PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET4_BIND) and (
+        _helper_loads(HELPER_SET_RETVAL, PROGRAM_CGROUP_SOCK, ATTACH_INET4_POST_BIND)
+    ):
+        features |= Feature.SET_RETVAL
+        flags.append("-DHAVE_SET_RETVAL")
+    if kernel_version() >= POST_DENY_SINCE:
+        # The one thing that no load can show: the kernel ignores the refusal's clean-up.
+        features |= Feature.POST_DENY
+        flags.append("-DHAVE_POST_DENY")
+    if _helper_loads(HELPER_COARSE_CLOCK, PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET4_BIND):
+        features |= Feature.COARSE_CLOCK
+        flags.append("-DHAVE_COARSE_CLOCK")
+    for feature, fields in _fields().items():
+        if all(field is not None for field in fields.values()):
+            features |= feature
+            flags.extend(_field_flags(fields))
+    return KernelFacts(features, tuple(flags))
+
+
+def kernel_version() -> tuple[int, int]:
+    """Major and minor of the running kernel."""
+    major, minor = platform.release().split("-")[0].split(".")[:2]
+    return int(major), int(minor)
+
+
+def _fields() -> dict[Feature, dict[str, Field | None]]:
+    types = KernelTypes()
+    return {
+        Feature.SOCKET_CGROUP: {
+            "SOCK_CGROUP": types.field("sock", "sk_cgrp_data.cgroup"),
+            "CGROUP_KN": types.field("cgroup", "kn"),
+            "KERNFS_ID": types.field("kernfs_node", "id"),
+        },
+        Feature.NETNS_INODE: {
+            "SOCK_NET": types.field("sock", "__sk_common.skc_net.net"),
+            "NET_INUM": types.field("net", "ns.inum"),
+        },
+        Feature.IPV6ONLY: {
+            "SOCK_IPV6ONLY": types.field("sock", "__sk_common.skc_ipv6only"),
+        },
+    }
+
+
+def _field_flags(fields: dict[str, Field | None]) -> list[str]:
+    flags = []
+    for name, field in fields.items():
+        assert field is not None
+        flags.append(f"-DOFFSET_{name}={field.offset}")
+        if field.mask:
+            flags.append(f"-DMASK_{name}={field.mask}")
+    return flags
+
+
+def _helper_loads(helper: int, program_type: int, attach_type: int) -> bool:
+    instructions = b"".join(
+        (
+            _instruction(0xB7, register=1),  # r1 = 0
+            _instruction(0x85, immediate=helper),  # call
+            _instruction(0xB7, register=0, immediate=1),  # r0 = 1
+            _instruction(0x95),  # exit
+        )
+    )
+    options = libbpf.ProgramLoadOptions(
+        sz=ctypes.sizeof(libbpf.ProgramLoadOptions), expected_attach_type=attach_type
+    )
+    fd = libbpf.library().bpf_prog_load(
+        program_type, b"pw_probe", b"GPL", instructions, 4, ctypes.byref(options)
+    )
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True
+
+
+def _instruction(code: int, register: int = 0, immediate: int = 0) -> bytes:
+    return struct.pack("=BBhi", code, register, 0, immediate)

@@ -1,0 +1,96 @@
+"""The cgroup2 hierarchy: where it is mounted, and every cgroup's path with its id.
+
+A cgroup's id, as bpf_get_current_cgroup_id() says it, is its directory's inode number
+(64-bit kernels). Paths begin with `/` and are below the hierarchy's root.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from portwatch.errors import KernelError
+from portwatch.node.paths import HostPaths
+
+
+def find_cgroup2(host: HostPaths) -> Path:
+    """The mount point of the whole hierarchy; in hybrid mode that is not /sys/fs/cgroup.
+
+    Format: proc_pid_mountinfo(5). A mount of a subtree only (field 4 is not `/`) is the second
+    choice; KernelError where there is none at all.
+    """
+    subtree = None
+    for line in host.mountinfo.read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if not right.startswith("cgroup2 "):
+            continue
+        mount_point = Path(fields[4].replace("\\040", " "))
+        if fields[3] == "/":
+            return mount_point
+        subtree = subtree or mount_point
+    if subtree is None:
+        raise KernelError(
+            "no cgroup2 hierarchy is mounted",
+            hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup (systemd does it since 226)",
+        )
+    return subtree
+
+
+@dataclass(frozen=True)
+class CgroupTree:
+    """All cgroups below a mount point."""
+
+    mount_point: Path
+
+    def scan(self) -> dict[str, int]:
+        """Path → id of every cgroup there is; those that vanish meanwhile are left out."""
+        found = {"/": self.mount_point.stat().st_ino}
+        pending = [str(self.mount_point)]
+        start = len(pending[0].rstrip("/"))
+        while pending:
+            directory = pending.pop()
+            try:
+                with os.scandir(directory) as entries:
+                    below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except FileNotFoundError:
+                continue
+            for entry in below:
+                found[entry.path[start:]] = entry.inode()
+                pending.append(entry.path)
+        return found
+
+    def id_of(self, path: str) -> int | None:
+        """The id of the cgroup at `path`; None where it is gone or was never there."""
+        try:
+            return (self.mount_point / path.lstrip("/")).stat().st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def path_below(self, directory: Path) -> str:
+        """A directory of the mount as the path of its cgroup; KernelError where it is none."""
+        try:
+            relative = directory.resolve().relative_to(self.mount_point)
+        except ValueError as err:
+            raise KernelError(
+                f"{directory} is not a cgroup of {self.mount_point}",
+                hint=f"name a directory below {self.mount_point}",
+            ) from err
+        if not directory.is_dir():
+            raise KernelError(
+                f"there is no cgroup {directory}", hint=f"mkdir {directory} makes one"
+            )
+        return "/" if relative == Path() else f"/{relative}"
+
+
+def cgroup_of_process(host: HostPaths, pid: int) -> str | None:
+    """The cgroup2 path of a process as this process's cgroup namespace shows it; None: gone."""
+    try:
+        lines = (host.process(pid) / "cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    for line in lines:
+        if line.startswith("0::"):
+            return line[3:].removesuffix(" (deleted)")
+    return None

@@ -1,0 +1,66 @@
+"""Network namespaces: the host's cookie, and a process's inode."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+from portwatch.node.paths import HostPaths
+
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h, 5.14
+CLONE_NEWNET = 0x40000000
+
+
+def host_netns_cookie(host: HostPaths) -> int | None:
+    """Cookie of the host's network namespace: that of pid 1, else this process's own.
+
+    In a container that shares the host's pid namespace pid 1 is the host's init. Where its
+    namespace may not be read, the one that portwatch was started in is the host. None before
+    5.14, where no process can ask for a cookie.
+    """
+    try:
+        theirs = os.stat(host.process(1) / "ns" / "net")
+        ours = os.stat(host.process(os.getpid()) / "ns" / "net")
+    except OSError:
+        return _own_cookie()
+    if theirs.st_ino == ours.st_ino:
+        return _own_cookie()
+    return _cookie_elsewhere(str(host.process(1) / "ns" / "net"))
+
+
+def netns_inode(host: HostPaths, pid: int | str = "self") -> int | None:
+    """The inode that `ip netns` and lsns show; None where the process is gone or closed to us."""
+    try:
+        return os.stat(host.proc / str(pid) / "ns" / "net").st_ino
+    except OSError:
+        return None
+
+
+def _own_cookie() -> int | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            raw = probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+    return int.from_bytes(raw, "little")
+
+
+def _cookie_elsewhere(namespace: str) -> int | None:
+    """From a thread of its own, which alone changes its namespace and then ends."""
+    import ctypes
+
+    found: list[int | None] = [None]
+
+    def ask() -> None:
+        fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None).setns(fd, CLONE_NEWNET) == 0:
+                found[0] = _own_cookie()
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0]
