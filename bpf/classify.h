@@ -125,9 +125,12 @@ static __always_inline u32 account_class(u32 generation, u32 id, u32 is_group)
 	return class ? *class : 0;
 }
 
+/* Userspace could not tell the host's cookie before 5.14; then it is the initial namespace's. */
 static __always_inline bool in_host_network(struct tables *tables, void *context)
 {
-	return bpf_get_netns_cookie(context) == tables->host_netns_cookie;
+	u64 host = tables->host_netns_cookie;
+
+	return bpf_get_netns_cookie(context) == (host ? host : bpf_get_netns_cookie(0));
 }
 
 /* Row of `decisions` for the task that calls bind(); dimensions that the policy does not use

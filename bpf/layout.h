@@ -20,7 +20,7 @@
 
 #define MAX_OUTCOMES 4096     /* 1,024 constraints: denied by, recorded by, two defaults, allowed */
 #define MAX_ENDPOINTS 4096    /* endpoint classes */
-#define MAX_CROSS 65536       /* port classes times address classes */
+#define MAX_CROSS 262144      /* port classes times address classes */
 #define MAX_SUBJECTS 16384    /* cgroup, user, group classes and network, multiplied */
 #define MAX_ROWS 1024         /* distinct subjects: rows of `decisions` */
 #define MAX_CELLS 1048576     /* rows times endpoint classes: 2 MiB, so that a slot stays below the

@@ -113,7 +113,7 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 	event->socket_cgroup = cgroup_of_socket(sock);
 	event->netns_cookie = bpf_get_netns_cookie(bind->context);
 	event->netns_inode = netns_inode_of_socket(sock);
-	if (event->netns_cookie == tables->host_netns_cookie)
+	if (in_host_network(tables, bind->context))
 		event->flags |= EVENT_HOST_NETWORK;
 	event->pid = ids >> 32;
 	event->tid = ids;
