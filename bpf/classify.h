@@ -133,17 +133,19 @@ static __always_inline bool in_host_network(struct tables *tables, void *context
 	return bpf_get_netns_cookie(context) == (host ? host : bpf_get_netns_cookie(0));
 }
 
-/* Row of `decisions` for the task that calls bind(); dimensions that the policy does not use
- * are not looked up. */
-static __always_inline u32 subject_row(struct tables *tables, void *context)
+/* Who binds: a row of `decisions`, and the name to count it under. */
+struct subject {
+	u32 row;
+	u32 workload; /* id in `names` */
+};
+
+/* Of the task that calls bind(); dimensions that the policy does not use are not looked up. */
+static __always_inline struct subject find_subject(struct tables *tables, void *context)
 {
-	u32 flags = tables->flags, index = 0;
+	struct cgroup_class *cgroup = find_cgroup(tables->generation);
+	u32 flags = tables->flags, index = cgroup ? cgroup->class : 0;
+	struct subject subject;
 
-	if (flags & USES_CGROUPS) {
-		struct cgroup_class *cgroup = find_cgroup(tables->generation);
-
-		index = cgroup ? cgroup->class : 0;
-	}
 	if (flags & (USES_USERS | USES_GROUPS)) {
 		u64 ids = bpf_get_current_uid_gid();
 
@@ -156,18 +158,29 @@ static __always_inline u32 subject_row(struct tables *tables, void *context)
 	}
 	if (flags & USES_NETWORK)
 		index = index * 2 + in_host_network(tables, context);
-	return tables->subjects[index & (MAX_SUBJECTS - 1)];
+	subject.row = tables->subjects[index & (MAX_SUBJECTS - 1)];
+	subject.workload = tables->row_workload[subject.row & (MAX_ROWS - 1)];
+	if (!subject.workload && cgroup)
+		subject.workload = cgroup->workload;
+	return subject;
 }
 
-static __always_inline u32 outcome_of(struct tables *tables, const struct bind *bind)
+/* Outcome 0 is "allowed, whoever binds": then nobody is looked up. */
+static __always_inline u32 find_outcome(struct tables *tables, const struct bind *bind,
+					u32 *workload)
 {
 	u32 endpoint = endpoint_class(tables, bind);
 	u32 outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)];
 
-	if (outcome == PER_SUBJECT) {
-		u32 cell = subject_row(tables, bind->context) * tables->endpoints + endpoint;
+	if (outcome) {
+		struct subject subject = find_subject(tables, bind->context);
 
-		outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+		*workload = subject.workload;
+		if (outcome == PER_SUBJECT) {
+			u32 cell = subject.row * tables->endpoints + endpoint;
+
+			outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+		}
 	}
 	return outcome & (MAX_OUTCOMES - 1);
 }

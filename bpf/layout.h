@@ -39,10 +39,9 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
 
 /* tables.flags: the dimensions that this policy uses; the others cost nothing */
 #define USES_ADDRESSES 1u
-#define USES_CGROUPS 2u
-#define USES_USERS 4u
-#define USES_GROUPS 8u
-#define USES_NETWORK 16u
+#define USES_USERS 2u
+#define USES_GROUPS 4u
+#define USES_NETWORK 8u
 
 /* control.flags */
 #define CONTROL_PICKED 1u     /* some policy since the load could refuse a port that the kernel picks */

@@ -18,7 +18,8 @@ static __always_inline int judge(struct bind *bind, bool count_here)
 	struct counters *counters = at(MAP(counters), 0);
 	struct tables *tables = live_tables();
 	struct outcome *outcome;
-	u32 number, verdict;
+	struct event facts = {};
+	u32 number;
 
 	if (!counters)
 		return PROCEED;
@@ -26,26 +27,28 @@ static __always_inline int judge(struct bind *bind, bool count_here)
 		counters->unjudged++;
 		return PROCEED;
 	}
-	number = outcome_of(tables, bind);
-	outcome = &tables->outcomes[number];
-	verdict = number ? outcome->verdict : ALLOWED;
-#ifndef HAVE_POST_DENY
-	if (bind->kind == PICKED && verdict == DENIED)
-		verdict = RECORDED;
-#endif
 	if (bind->kind == NUMBERED)
 		observe(bind);
-	if (!count_here && verdict != DENIED)
+	number = find_outcome(tables, bind, &facts.workload);
+	outcome = &tables->outcomes[number];
+	if (number)
+		facts.verdict = outcome->verdict;
+#ifndef HAVE_POST_DENY
+	if (bind->kind == PICKED && facts.verdict == DENIED)
+		facts.verdict = RECORDED;
+#endif
+	if (!count_here && facts.verdict != DENIED)
 		return PROCEED;
-	count_bind(counters, bind, verdict);
-	if (verdict == ALLOWED)
+	count_bind(counters, bind, facts.verdict);
+	if (facts.verdict == ALLOWED)
 		return PROCEED;
-	if (verdict == RECORDED) {
-		report_violation(tables, counters, bind, outcome->constraint, RECORDED, 0);
+	if (facts.verdict == DENIED)
+		facts.error = denial_error(outcome->error);
+	facts.constraint = outcome->constraint;
+	facts.time_ns = bpf_ktime_get_boot_ns();
+	report_violation(tables, counters, bind, &facts);
+	if (facts.verdict == RECORDED)
 		return PROCEED;
-	}
-	report_violation(tables, counters, bind, outcome->constraint, DENIED,
-			 denial_error(outcome->error));
 	set_denial_error(outcome->error);
 	return REFUSE;
 }

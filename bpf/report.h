@@ -12,10 +12,13 @@
 static __always_inline void count_bind(struct counters *counters, const struct bind *bind,
 				       u32 verdict)
 {
-	u32 label = bind->label, family = bind->family & 1;
+	u64 *binds = (u64 *)counters->binds;
+	u32 index = (verdict * PROTOCOL_LABELS + bind->label) * FAMILIES + bind->family;
 
-	if (verdict < VERDICTS && label < PROTOCOL_LABELS)
-		counters->binds[verdict][label][family]++;
+	/* Or the compiler proves the bound where the verifier cannot see it. */
+	asm volatile("" : "+r"(index));
+	if (index < VERDICTS * PROTOCOL_LABELS * FAMILIES)
+		binds[index]++;
 }
 
 /* An LRU map: what was seen least recently goes, and no bind waits for it. */
@@ -85,18 +88,6 @@ static __always_inline bool count_violation(struct violation *entry, u64 now, u6
 	return due;
 }
 
-/* The defined workload that the subject's row names, else the cgroup's own name. */
-static __always_inline u32 workload_of(struct tables *tables, void *context)
-{
-	u32 workload = tables->row_workload[subject_row(tables, context) & (MAX_ROWS - 1)];
-	struct cgroup_class *cgroup;
-
-	if (workload)
-		return workload;
-	cgroup = find_cgroup(tables->generation);
-	return cgroup ? cgroup->workload : 0;
-}
-
 static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
 				       const struct event *facts)
 {
@@ -132,29 +123,21 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 }
 
 static __always_inline void report_violation(struct tables *tables, struct counters *counters,
-					     const struct bind *bind, u32 constraint, u32 verdict,
-					     u32 error)
+					     const struct bind *bind, struct event *facts)
 {
 	struct violation_key key = {
-		.constraint = constraint,
-		.workload = workload_of(tables, bind->context),
+		.constraint = facts->constraint,
+		.workload = facts->workload,
 		.port = bind->port,
 		.protocol = bind->label,
-		.verdict = verdict,
-	};
-	struct event facts = {
-		.time_ns = bpf_ktime_get_boot_ns(),
-		.constraint = constraint,
-		.workload = key.workload,
-		.verdict = verdict,
-		.error = error,
+		.verdict = facts->verdict,
 	};
 	struct violation *entry = find_violation(&key);
 
 	if (!entry)
 		return;
-	if (!count_violation(entry, facts.time_ns, &facts.count, &facts.total))
+	if (!count_violation(entry, facts->time_ns, &facts->count, &facts->total))
 		counters->events_suppressed++;
-	else if (!send_event(tables, bind, &facts))
-		__sync_fetch_and_add(&counters->events_lost, facts.count);
+	else if (!send_event(tables, bind, facts))
+		counters->events_lost += facts->count;
 }

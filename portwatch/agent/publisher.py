@@ -181,7 +181,6 @@ class Publisher:
         tables.host_netns_cookie = self._host_netns_cookie
         uses = {
             layout.USES_ADDRESSES: compiled.uses_addresses,
-            layout.USES_CGROUPS: compiled.uses_cgroups,
             layout.USES_USERS: compiled.uses_users,
             layout.USES_GROUPS: compiled.uses_groups,
             layout.USES_NETWORK: compiled.uses_network,

@@ -39,6 +39,7 @@ class KernelTypes:
         lib.btf__name_by_offset.restype = ctypes.c_char_p
         lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
         lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
+        lib.btf__resolve_type.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
         self._lib = lib
         self._btf = lib.btf__load_vmlinux_btf()
 
@@ -46,7 +47,7 @@ class KernelTypes:
         """Where `path` (a.b.c, through anonymous members too) lies in `struct container`."""
         if not self._btf:
             return None
-        type_id = self._lib.btf__find_by_name_kind(self._btf, container.encode(), KIND_STRUCT)
+        type_id: int = self._lib.btf__find_by_name_kind(self._btf, container.encode(), KIND_STRUCT)
         bits = 0
         width = 0
         for name in path.split("."):
@@ -69,6 +70,7 @@ class KernelTypes:
         return None
 
     def _members(self, type_id: int) -> Iterator[tuple[str, int, int, int]]:
+        type_id = self._lib.btf__resolve_type(self._btf, type_id)  # through typedef and const
         address = self._lib.btf__type_by_id(self._btf, type_id) if type_id > 0 else None
         if not address:
             return
