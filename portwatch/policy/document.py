@@ -18,7 +18,7 @@ from portwatch.policy.problems import Problems, quote
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
-MAX_NODES = 262_144
+MAX_NODES = 131_072
 
 Path = tuple[str | int, ...]
 """Where in a document: mapping keys and list indexes from the root."""
@@ -56,10 +56,14 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file: its `name`, its plain data (None where it holds nothing) and its places."""
+    """One file: its `name`, its plain data (None where it holds nothing) and its places.
+
+    `nulls`: whether there is a None anywhere.
+    """
 
     name: str
     data: Any
+    nulls: bool
     _root: Any
 
     def place(self, path: Sequence[str | int], *, key: bool = False) -> Place:
@@ -80,6 +84,7 @@ class Document:
 
 def read_document(name: str, text: str | bytes, problems: Problems) -> Document | None:
     """Parse one YAML document; None, with the problem recorded, where it is unreadable."""
+    plain = ""
     try:
         plain = _decode(name, text, problems)
         return _Reader(name, problems).read(plain)
@@ -89,6 +94,8 @@ def read_document(name: str, text: str | bytes, problems: Problems) -> Document 
         mark = err.problem_mark or err.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = ", ".join(part for part in (err.context, err.problem) if part)
+        if _at(plain, place) == "\t":
+            what = "a tab cannot indent; use spaces"
         problems.add(name, place, f"not YAML: {what}")
     except yaml.YAMLError as err:
         problems.add(name, (1, 1), f"not YAML: {str(err).splitlines()[0]}")
@@ -119,6 +126,13 @@ def _decode(name: str, text: str | bytes, problems: Problems) -> str:
     return text
 
 
+def _at(text: str, place: Place) -> str:
+    """Return the character at a place, empty where there is none."""
+    lines = text.splitlines()
+    line, column = place
+    return lines[line - 1][column - 1 : column] if line <= len(lines) else ""
+
+
 def _end_of(text: str) -> Place:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
@@ -133,6 +147,7 @@ class _Reader:
         self._root: Any = None
         self._data: Any = None
         self._nodes = 0
+        self._nulls = False
 
     def read(self, text: str) -> Document:
         """Read the one document in `text`."""
@@ -154,7 +169,7 @@ class _Reader:
                 documents += 1
                 if documents > 1:
                     self._stop(_start(event), "a policy file holds one YAML document")
-        return Document(self._name, self._data, self._root or (1, 1))
+        return Document(self._name, self._data, self._nulls, self._root or (1, 1))
 
     def _scalar(self, event: Any) -> None:
         place = _start(event)
@@ -197,6 +212,7 @@ class _Reader:
     def _add(self, value: Any, place: Place, mark: Any) -> None:
         """Put a value, whose place is `place` and whose node is `mark`, where it belongs."""
         self._nodes += 1
+        self._nulls = self._nulls or value is None
         if self._nodes > MAX_NODES:
             self._stop(place, f"more than {MAX_NODES:,} values")
         if not self._stack:
@@ -206,14 +222,10 @@ class _Reader:
         if isinstance(top.data, list):
             top.marks[len(top.data)] = mark
             top.data.append(value)
-            if value is None:
-                self._problems.add(self._name, place, "an item of the list is empty")
         elif top.key is None:
             top.key = self._key(top, value, place)
         else:
             key, top.key = top.key, None
-            if value is None:
-                self._problems.add(self._name, top.keys[key], f"{quote(key)} has no value")
             if key not in top.data:
                 top.data[key] = value
                 top.marks[key] = mark
@@ -232,7 +244,8 @@ class _Reader:
         return str(value)
 
     def _tag(self, place: Place, tag: str) -> None:
-        self._problems.add(self._name, place, f"YAML tag {quote(tag)} is not allowed in a policy")
+        short = quote(tag.replace("tag:yaml.org,2002:", "!!"))
+        self._problems.add(self._name, place, f"YAML tag {short} is not allowed in a policy")
 
     def _stop(self, place: Place, message: str) -> None:
         self._problems.add(self._name, place, message)

@@ -5,7 +5,7 @@ Shape errors are taken out of the data here, so that the rest can still be searc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +86,8 @@ def merge(sources: Sequence[tuple[str, str | bytes]], problems: Problems) -> Mer
 
 def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
     raw_names = _names(document.data)
-    errors = list(shape_errors(document.data, merged.problems))
+    errors = list(_nulls(document.data, ())) if document.nulls else []
+    errors += shape_errors(document.data, merged.problems)
     for path, message, about_key in errors:
         place = document.place(path, key=about_key)
         merged.problems.add(document.name, place, message)
@@ -99,7 +100,8 @@ def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
         spot = root.at(key)
         if key in _ONCE:
             if key in seen:
-                merged.report(spot, f"{quote(key)} is already set at {seen[key].where()}", key=True)
+                first = seen[key].where(key=True)
+                merged.report(spot, f"{quote(key)} is already set at {first}", key=True)
             else:
                 merged.settings[key] = spot.value
         seen.setdefault(key, spot)
@@ -131,6 +133,17 @@ def _names(data: Any) -> dict[str, set[str]]:
     return {
         kind: set(groups[kind]) if isinstance(groups.get(kind), dict) else set() for kind in KINDS
     }
+
+
+def _nulls(data: Any, path: Path) -> Iterator[tuple[Path, str, bool]]:
+    """Yield what has no value, as shape_errors() does: nothing in the language is null."""
+    if isinstance(data, (dict, list)):
+        for step, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _nulls(value, (*path, step))
+    elif data is None and isinstance(path[-1], str):
+        yield path, f"{quote(path[-1])} has no value", True
+    elif data is None:
+        yield path, "an item of the list is empty", False
 
 
 def _cut(merged: Merged, document: Document, path: Path) -> None:

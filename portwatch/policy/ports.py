@@ -85,7 +85,7 @@ def parse_port(word: str | int) -> PortRange | None:
         first = _port(numbers[1])
         last = first if numbers[2] is None else _port(numbers[2])
     if last < first:
-        raise BadWord(f"the range runs backwards; did you mean `{last}-{first}`?")
+        raise BadWord(f"the range runs backwards; did you mean `{last}-{first}{slash}{protocol}`?")
     return PortRange(first, last, protocol or None)
 
 

@@ -14,7 +14,7 @@ MAX_PROBLEMS = 1000
 """A file with more is not a policy with mistakes but another kind of file."""
 
 _MAX_SUGGESTIONS = 100  # difflib is quadratic: a file full of unknown words must not stall
-_MAX_CANDIDATES = 2000
+_MAX_CANDIDATES = 500
 _LONGEST_WORD = 64
 
 

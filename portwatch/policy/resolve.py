@@ -137,7 +137,7 @@ class Resolver:
         word = spot.value
         if word in ADDRESS_WORDS:
             return networks_of(word)
-        if word in self._merged.definitions["addresses"] or not _ADDRESS_LIKE.fullmatch(word):
+        if word in self._merged.definitions["addresses"] or not _like_address(word):
             return self._reference("addresses", spot, word, ADDRESS_WORDS)
         try:
             return (parse_network(word),)
@@ -204,8 +204,13 @@ class Resolver:
             self._merged.report(spot, message, key=True)
         elif kind == "ports" and name.replace("-", "").isdigit():
             self._merged.report(spot, f"{quote(name)} would be read as a port", key=True)
-        elif kind == "addresses" and _ADDRESS_LIKE.fullmatch(name):
+        elif kind == "addresses" and _like_address(name):
             self._merged.report(spot, f"{quote(name)} would be read as an address", key=True)
+
+
+def _like_address(word: str) -> bool:
+    """Return whether a word can only be meant as an address, not as a name."""
+    return "%" in word or _ADDRESS_LIKE.fullmatch(word) is not None
 
 
 def _unique(items: Iterator[T]) -> tuple[T, ...]:

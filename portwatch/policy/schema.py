@@ -7,7 +7,7 @@ anything is not checked here but where they are resolved.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -158,7 +158,9 @@ class PolicySpec(_Model):
 
     model_config = ConfigDict(title="portwatch policy")
 
-    version: Literal[1] | None = Field(None, description="The version of the language: 1")
+    version: Annotated[int, Field(ge=1, le=1)] | None = Field(
+        None, description="The version of the language: 1"
+    )
     mode: Mode | None = Field(
         None, description="enforce: deny violations; record (the default): let through and record"
     )
@@ -252,7 +254,7 @@ def _explain(kind: str, path: Path, error: Any, problems: Problems) -> tuple[Pat
         return path, f"unknown key {quote(key)}{meant}", True
     if kind == "missing":
         return path[:-1], f"{quote(key)} is missing", False
-    if kind == "literal_error" and isinstance(value, (str, int)) and key != "version":
+    if kind == "literal_error" and isinstance(value, (str, int)):
         expected = context["expected"].replace(" or ", ", ").split(", ")
         choices = [word.strip("'") for word in expected]
         meant = problems.did_you_mean(str(value), choices) or f"; it is {_any_of(choices)}"
@@ -261,7 +263,7 @@ def _explain(kind: str, path: Path, error: Any, problems: Problems) -> tuple[Pat
         return path, f"{_name(path)} is empty", False
     if kind == "string_too_long":
         return path, f"longer than {context['max_length']} characters", False
-    if kind in ("greater_than_equal", "less_than_equal"):
+    if kind in ("greater_than_equal", "less_than_equal") and key != "version":
         return path, _out_of_range(path, value), False
     return path, f"{_name(path)} must be {_expected(path)}, not {quote(value)}", False
 

@@ -250,7 +250,9 @@ def test_every_port_of_the_builtin_policy() -> None:
 def test_an_id_with_two_names_matches_by_either() -> None:
     """A rule about a second account name of an id holds for that id."""
     tables = compile_policy(
-        parse("{version: 1, mode: enforce, constraints: [{name: a, for: {user: toor}, deny: [9]}]}"),
+        parse(
+            "{version: 1, mode: enforce, constraints: [{name: a, for: {user: toor}, deny: [9]}]}"
+        ),
         FixedAccounts({"root": 0, "toor": 0}, {}),
     )
     assert tables.user_classes == {0: 1}
