@@ -223,6 +223,7 @@ def test_directories_merge_in_name_order(tmp_path: Path) -> None:
 
 
 def loads_or_is_refused(text: str | bytes) -> Policy | None:
+    """Parse a text; check that a refusal is well-formed, and let nothing else be raised."""
     try:
         return parse_policy([("fuzz.yaml", text)])
     except PolicyError as error:
@@ -281,19 +282,8 @@ def test_other_encodings_are_refused_and_a_bom_is_not(encoding: str) -> None:
             st.lists(inner, max_size=3)
             | st.dictionaries(
                 st.sampled_from(
-                    ["version", "define", "ports", "addresses", "workloads", "constraints", "name"]
-                    + [
-                        "for",
-                        "except",
-                        "pod",
-                        "unit",
-                        "user",
-                        "deny",
-                        "allow",
-                        "mode",
-                        "<list>",
-                        "x",
-                    ]
+                    "version define ports addresses workloads constraints name for except pod unit "
+                    "user deny allow mode <list> x".split()
                 ),
                 inner,
                 max_size=4,

@@ -21,8 +21,9 @@ from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.compile import NOT_UNIFORM, CompiledPolicy, compile_policy, lookup
 from portwatch.policy.decide import Decision, Endpoint, decide, explain, workload_name
 from portwatch.policy.load import builtin_policy, parse_policy
-from portwatch.policy.model import Policy
+from portwatch.policy.model import Mode, Policy
 from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.workload import Subject
 
 VERDICTS = ("allowed", "denied", "recorded")
 
@@ -36,10 +37,12 @@ brief = settings(steady, max_examples=60)
 
 
 def parse(text: str) -> Policy:
+    """Parse one policy file."""
     return parse_policy([("policy.yaml", text)])
 
 
 def compiled(text: str) -> CompiledPolicy:
+    """Parse and compile one policy file on the machine of ACCOUNTS."""
     return compile_policy(parse(text), ACCOUNTS)
 
 
@@ -51,8 +54,11 @@ def outcome(decision: Decision) -> tuple[int, str | None, str | None]:
     return verdict, decision.constraint, decision.errno
 
 
-def looked_up(tables: CompiledPolicy, who: object, endpoint: Endpoint) -> tuple[object, ...]:
-    found = lookup(tables, who, endpoint)  # type: ignore[arg-type]
+def looked_up(
+    tables: CompiledPolicy, who: Subject, endpoint: Endpoint
+) -> tuple[int, str | None, str | None]:
+    """Return the outcome that the kernel would find."""
+    found = lookup(tables, who, endpoint)
     return found.verdict, found.constraint, found.errno
 
 
@@ -72,7 +78,8 @@ def test_tables_agree_with_the_reference(data: st.DataObject) -> None:
 @brief
 def test_tables_agree_in_every_mode(data: st.DataObject) -> None:
     """with_mode() changes the verdicts of tables and reference alike; record never denies."""
-    mode = data.draw(st.sampled_from(("record", "enforce")))
+    modes: tuple[Mode, ...] = ("record", "enforce")
+    mode = data.draw(st.sampled_from(modes))
     policy = parse(data.draw(policies())).with_mode(mode)
     tables = compile_policy(policy, ACCOUNTS)
     for _ in range(6):
