@@ -275,16 +275,19 @@ def test_other_encodings_are_refused_and_a_bom_is_not(encoding: str) -> None:
     assert (loaded is not None) == (encoding == "utf-8-sig")
 
 
+_KEYS = (
+    "version", "define", "ports", "addresses", "workloads", "constraints", "name", "for", "except",
+    "pod", "unit", "user", "deny", "allow", "mode", "<list>", "x",
+)  # fmt: skip
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(
-                    "version define ports addresses workloads constraints name for except pod unit "
-                    "user deny allow mode <list> x".split()
-                ),
+                st.sampled_from(_KEYS),
                 inner,
                 max_size=4,
             )

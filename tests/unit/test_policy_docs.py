@@ -1,0 +1,77 @@
+"""The examples of docs/policy-language.md decide what the page says they do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from policy_strategies import FixedAccounts
+
+from portwatch.policy.addresses import DUAL, Address
+from portwatch.policy.compile import compile_policy, lookup
+from portwatch.policy.decide import Endpoint, decide
+from portwatch.policy.load import parse_policy
+from portwatch.policy.workload import Subject
+
+PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"
+EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.S)
+USERS = {"www": 33, "dns": 100, "app": 101, "quiet": 102, "web": 103, "other": 104}
+
+
+def examples() -> list[tuple[str, list[str]]]:
+    """Return (policy, table row) for every row of every example on the page."""
+    found = []
+    for text, table in EXAMPLE.findall(PAGE.read_text()):
+        for row in table.splitlines()[2:]:
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            found.append((text, cells))
+    return found
+
+
+def subject(words: str) -> Subject:
+    """Read the first column: `unit U`, `slice S`, `cgroup C`, `user U`, `own network`."""
+    cgroup, user, host = "/system.slice/some.service", "root", True
+    for word in words.split(", "):
+        key, _, value = word.partition(" ")
+        if key == "unit":
+            cgroup = f"/system.slice/{value}"
+        elif key == "slice":
+            cgroup = f"/{value}/some.service"
+        elif key == "cgroup":
+            cgroup = value
+        elif key == "user":
+            user = value
+        elif word == "own network":
+            host = False
+        else:
+            assert word == "anyone"
+    return Subject(cgroup, USERS.get(user, 0), user=user, host_network=host)
+
+
+def endpoint(words: str) -> Endpoint:
+    """Read the second column: `[picked ]PORT/PROTOCOL[ on ADDRESS]`; the default is dual."""
+    port, _, where = words.partition(" on ")
+    picked = port.startswith("picked ")
+    number, _, protocol = port.removeprefix("picked ").partition("/")
+    address = DUAL if where in ("", "dual") else Address.parse(where)
+    return Endpoint(protocol, 0 if number == "ephemeral" else int(number), address, picked)
+
+
+def test_every_example_is_checked() -> None:
+    """No YAML block of the page is without its table of decisions."""
+    page = PAGE.read_text()
+    assert page.count("```yaml") == len(EXAMPLE.findall(page)) >= 6
+
+
+@pytest.mark.parametrize(("text", "cells"), examples())
+def test_examples(text: str, cells: list[str]) -> None:
+    """A row's bind gets its verdict, constraint and errno, from reference and tables."""
+    policy = parse_policy([("example.yaml", text)])
+    who, what = subject(cells[0]), endpoint(cells[1])
+    decision = decide(policy, who, what)
+    assert (decision.verdict, decision.constraint or "") == (cells[2], cells[3])
+    if len(cells) > 4:
+        assert (decision.errno or "") == cells[4]
+    outcome = lookup(compile_policy(policy, FixedAccounts(USERS, {})), who, what)
+    assert ("allowed", "denied", "recorded")[outcome.verdict] == cells[2]
