@@ -11,7 +11,7 @@ from typing import Any
 
 from portwatch.policy.document import Document, Path, read_document
 from portwatch.policy.problems import Problems, quote
-from portwatch.policy.schema import shape_errors
+from portwatch.policy.shape import ShapeError, shape_errors
 
 KINDS = ("ports", "addresses", "workloads")
 _ONCE = ("version", "mode", "default", "errno", "reason")
@@ -135,7 +135,7 @@ def _names(data: Any) -> dict[str, set[str]]:
     }
 
 
-def _nulls(data: Any, path: Path) -> Iterator[tuple[Path, str, bool]]:
+def _nulls(data: Any, path: Path) -> Iterator[ShapeError]:
     """Yield what has no value, as shape_errors() does: nothing in the language is null."""
     if isinstance(data, (dict, list)):
         for step, value in data.items() if isinstance(data, dict) else enumerate(data):

@@ -1,4 +1,4 @@
-"""The shape of a policy file: models, JSON Schema, and shape errors in the policy's own words.
+"""The shape of a policy file, as models: what keys there are and what may stand under them.
 
 The only importer of pydantic (docs/dependencies.md says why pydantic). Whether words mean
 anything is not checked here but where they are resolved.
@@ -6,14 +6,14 @@ anything is not checked here but where they are resolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from portwatch.policy.document import Path
 from portwatch.policy.model import Default, Errno, Mode, NetworkScope, Otherwise
-from portwatch.policy.problems import Problems, quote
 
 # Tags stand in pydantic's error paths; the brackets tell them from keys of the document.
 _TEXT, _NUMBER, _MAPPING, _LIST = "<text>", "<number>", "<mapping>", "<list>"
@@ -173,39 +173,6 @@ class PolicySpec(_Model):
     constraints: list[ConstraintSpec] | None = Field(None, description="Tried in order")
 
 
-_PORTS = "a list of ports, such as [8080, 9000-9099/tcp]"
-_NAMES = "a name, or a list of names"
-_WORKLOAD = "a defined workload, a selector such as {unit: nginx.service}, or a list of them"
-_EXPECTED = {
-    "version": "1",
-    "define": "a mapping of ports, addresses and workloads",
-    "constraints": "a list of constraints",
-    "deny": _PORTS,
-    "allow": _PORTS,
-    "addresses": "a list of addresses, such as [loopback, 10.0.0.0/8]",
-    "for": _WORKLOAD,
-    "except": _WORKLOAD,
-    "user": "a name or uid, or a list of them",
-    "group": "a name or gid, or a list of them",
-    "pod": "a name or a mapping",
-    "labels": "a mapping of text to text",
-    **dict.fromkeys(("unit", "slice", "container", "image", "cgroup"), _NAMES),
-}
-_ITEM_EXPECTED = {
-    "deny": "a port",
-    "allow": "a port",
-    "ports": "a port",
-    "addresses": "an address",
-    "constraints": "a constraint",
-    "user": "a name or uid",
-    "group": "a name or gid",
-    "for": "a workload name or selector",
-    "except": "a workload name or selector",
-    "workloads": "a workload name or selector",
-}
-_DEFINED = {"ports": _PORTS, "addresses": _EXPECTED["addresses"], "workloads": _WORKLOAD}
-
-
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a policy file."""
     schema = PolicySpec.model_json_schema(by_alias=True)
@@ -229,46 +196,27 @@ def _without_null(node: Any) -> Any:
     return node
 
 
-def shape_errors(data: Any, problems: Problems) -> Iterator[tuple[Path, str, bool]]:
-    """Yield (path, message, whether the key is meant) for everything of the wrong shape."""
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What does not fit the models: pydantic's `kind` of error and its `context`, the value."""
+
+    kind: str
+    path: Path
+    value: object
+    context: Mapping[str, Any]
+
+
+def misfits(data: Any) -> Iterator[Misfit]:
+    """Yield everything in a document's plain data that is of the wrong shape."""
     try:
         PolicySpec.model_validate(data)
     except ValidationError as err:
         for error in err.errors(include_url=False):
             path = tuple(step for step in error["loc"] if not _is_tag(step))
-            yield _explain(error["type"], path, error, problems)
+            yield Misfit(error["type"], path, error["input"], error.get("ctx", {}))
 
 
-def _is_tag(step: str | int) -> bool:
-    return step in (_TEXT, _NUMBER, _MAPPING, _LIST)
-
-
-def _explain(kind: str, path: Path, error: Any, problems: Problems) -> tuple[Path, str, bool]:
-    """Turn one of pydantic's errors into a path, a message and whether it is about the key."""
-    value = error.get("input")
-    context = error.get("ctx", {})
-    key = str(path[-1]) if path else ""
-    if kind == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        meant = problems.did_you_mean(key, known) or f"; known here: {', '.join(known)}"
-        return path, f"unknown key {quote(key)}{meant}", True
-    if kind == "missing":
-        return path[:-1], f"{quote(key)} is missing", False
-    if kind == "literal_error" and isinstance(value, (str, int)):
-        expected = context["expected"].replace(" or ", ", ").split(", ")
-        choices = [word.strip("'") for word in expected]
-        meant = problems.did_you_mean(str(value), choices) or f"; it is {_any_of(choices)}"
-        return path, f"unknown {key} {quote(value)}{meant}", False
-    if kind in ("too_short", "string_too_short"):
-        return path, f"{_name(path)} is empty", False
-    if kind == "string_too_long":
-        return path, f"longer than {context['max_length']} characters", False
-    if kind in ("greater_than_equal", "less_than_equal") and key != "version":
-        return path, _out_of_range(path, value), False
-    return path, f"{_name(path)} must be {_expected(path)}, not {quote(value)}", False
-
-
-def _known_keys(path: Path) -> list[str]:
+def known_keys(path: Path) -> list[str]:
     """Return the keys of the mapping at `path`."""
     model: type[BaseModel] = SelectorSpec
     if not path:
@@ -282,36 +230,5 @@ def _known_keys(path: Path) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _name(path: Path) -> str:
-    if not path:
-        return "the policy"
-    if isinstance(path[-1], int):
-        return "an item of " + _name(path[:-1])
-    return quote(path[-1])
-
-
-def _expected(path: Path) -> str:
-    """Return what should stand at `path`, as a noun phrase."""
-    if not path:
-        return "a mapping"
-    key, above = path[-1], path[-2] if len(path) > 1 else ""
-    if path[0] == "define" and len(path) == 2:
-        return "a mapping of names"
-    if path[0] == "define" and len(path) == 3:
-        return _DEFINED.get(str(above), "something else")
-    if isinstance(key, int):
-        named = path[1] if path[0] == "define" and len(path) == 4 else above
-        return _ITEM_EXPECTED.get(str(named), "text")
-    return _EXPECTED.get(key, "text")
-
-
-def _out_of_range(path: Path, value: Any) -> str:
-    if "user" in path or "group" in path:
-        return f"id {quote(value)} is not between 0 and 4294967294"
-    if value == 0:
-        return "port 0 asks the kernel to pick one: use `ephemeral`"
-    return f"port {quote(value)[1:-1]} is not between 1 and 65535"
-
-
-def _any_of(words: list[str]) -> str:
-    return ", ".join(words[:-1]) + " or " + words[-1]
+def _is_tag(step: str | int) -> bool:
+    return step in (_TEXT, _NUMBER, _MAPPING, _LIST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portwatch.policy.model import Policy
+from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint, Judgement
 from portwatch.policy.workload import Selector, Subject, systemd_units
 
@@ -17,9 +17,9 @@ def sentence(
     if judgement.effect == "continue":
         if endpoint.lists_only:
             return f"says nothing of {port_text(endpoint)}: only its lists could"
-        return "in neither list; otherwise: continue"
+        return f"{_neither(constraint, endpoint)}; otherwise: continue"
     if judgement.cause == "otherwise":
-        because = f"in neither list; otherwise: {judgement.effect}"
+        because = f"{_neither(constraint, endpoint)}; otherwise: {judgement.effect}"
     else:
         because = f"{port_text(endpoint)} is in its {judgement.cause} list"
         because += _word_text(judgement.word, endpoint)
@@ -56,6 +56,14 @@ def port_text(endpoint: Endpoint) -> str:
 def address_text(endpoint: Endpoint) -> str:
     """Return the address; the dual-stack wildcard says that it is one."""
     return ":: (and 0.0.0.0)" if endpoint.address.dual else str(endpoint.address)
+
+
+def _neither(constraint: Constraint, endpoint: Endpoint) -> str:
+    """Return why neither list means the endpoint: its address, or its port."""
+    addresses = constraint.addresses
+    if addresses is not None and not addresses.covers(endpoint.address):
+        return f"{address_text(endpoint)} is not among its addresses"
+    return "in neither list"
 
 
 def _word_text(word: str, endpoint: Endpoint) -> str:

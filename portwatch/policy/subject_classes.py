@@ -21,7 +21,7 @@ from portwatch.policy.systemd import systemd_units
 from portwatch.policy.workload import Selector
 
 _CGROUP_KEYS = ("unit", "slice", "cgroup")
-_MEMO_LIMIT = 16384
+_MEMO_LIMIT = 2048
 
 
 class NameIndex:

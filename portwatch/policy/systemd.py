@@ -19,7 +19,7 @@ _SLICE = re.compile(r"[A-Za-z0-9:_.\\-]+\.slice", re.ASCII)
 _USER_MANAGER = re.compile(r"user@[0-9]+\.service", re.ASCII)
 
 
-@lru_cache(4096)
+@lru_cache(2048)
 def systemd_units(cgroup_path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the units (system unit, then user unit) and all slices that a cgroup lies in.
 

@@ -1,0 +1,111 @@
+"""Shape errors in the policy's own words: unknown keys, wrong types, misspelt enumerations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from portwatch.policy.document import Path
+from portwatch.policy.problems import Problems, quote
+from portwatch.policy.schema import Misfit, known_keys, misfits
+
+ShapeError = tuple[Path, str, bool]
+"""Where, what is wrong, and whether the key (not its value) is meant."""
+
+_PORTS = "a list of ports, such as [8080, 9000-9099/tcp]"
+_NAMES = "a name, or a list of names"
+_WORKLOAD = "a defined workload, a selector such as {unit: nginx.service}, or a list of them"
+_EXPECTED = {
+    "version": "1",
+    "define": "a mapping of ports, addresses and workloads",
+    "constraints": "a list of constraints",
+    "deny": _PORTS,
+    "allow": _PORTS,
+    "addresses": "a list of addresses, such as [loopback, 10.0.0.0/8]",
+    "for": _WORKLOAD,
+    "except": _WORKLOAD,
+    "user": "a name or uid, or a list of them",
+    "group": "a name or gid, or a list of them",
+    "pod": "a name or a mapping",
+    "labels": "a mapping of text to text",
+    **dict.fromkeys(("unit", "slice", "container", "image", "cgroup"), _NAMES),
+}
+_ITEM_EXPECTED = {
+    "deny": "a port",
+    "allow": "a port",
+    "ports": "a port",
+    "addresses": "an address",
+    "constraints": "a constraint",
+    "user": "a name or uid",
+    "group": "a name or gid",
+    "for": "a workload name or selector",
+    "except": "a workload name or selector",
+    "workloads": "a workload name or selector",
+}
+_DEFINED = {"ports": _PORTS, "addresses": _EXPECTED["addresses"], "workloads": _WORKLOAD}
+
+
+def shape_errors(data: Any, problems: Problems) -> Iterator[ShapeError]:
+    """Yield everything in a document's plain data that is of the wrong shape."""
+    for misfit in misfits(data):
+        yield _explain(misfit, problems)
+
+
+def _explain(misfit: Misfit, problems: Problems) -> ShapeError:
+    """Turn one misfit into a path, a message and whether it is about the key."""
+    kind, path, value = misfit.kind, misfit.path, misfit.value
+    context = misfit.context
+    key = str(path[-1]) if path else ""
+    if kind == "extra_forbidden":
+        known = known_keys(path[:-1])
+        meant = problems.did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+        return path, f"unknown key {quote(key)}{meant}", True
+    if kind == "missing":
+        return path[:-1], f"{quote(key)} is missing", False
+    if kind == "literal_error" and isinstance(value, (str, int)):
+        expected = context["expected"].replace(" or ", ", ").split(", ")
+        choices = [word.strip("'") for word in expected]
+        meant = problems.did_you_mean(str(value), choices) or f"; it is {_any_of(choices)}"
+        return path, f"unknown {key} {quote(value)}{meant}", False
+    if kind in ("too_short", "string_too_short"):
+        return path, f"{_name(path)} is empty", False
+    if kind == "string_too_long":
+        return path, f"longer than {context['max_length']} characters", False
+    if kind in ("greater_than_equal", "less_than_equal") and key != "version":
+        return path, _out_of_range(path, value), False
+    return path, f"{_name(path)} must be {_expected(path)}, not {quote(value)}", False
+
+
+def _name(path: Path) -> str:
+    if not path:
+        return "the policy"
+    if isinstance(path[-1], int):
+        return "an item of " + _name(path[:-1])
+    return quote(path[-1])
+
+
+def _expected(path: Path) -> str:
+    """Return what should stand at `path`, as a noun phrase."""
+    if not path:
+        return "a mapping"
+    key, above = path[-1], path[-2] if len(path) > 1 else ""
+    if path[0] == "define" and len(path) == 2:
+        return "a mapping of names"
+    if path[0] == "define" and len(path) == 3:
+        return _DEFINED.get(str(above), "something else")
+    if isinstance(key, int):
+        named = path[1] if path[0] == "define" and len(path) == 4 else above
+        return _ITEM_EXPECTED.get(str(named), "text")
+    return _EXPECTED.get(key, "text")
+
+
+def _out_of_range(path: Path, value: Any) -> str:
+    if "user" in path or "group" in path:
+        return f"id {quote(value)} is not between 0 and 4294967294"
+    if value == 0:
+        return "port 0 asks the kernel to pick one: use `ephemeral`"
+    return f"port {quote(value)[1:-1]} is not between 1 and 65535"
+
+
+def _any_of(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1]
