@@ -25,7 +25,7 @@ from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.accounts import AccountTable
 from portwatch.node.cgroups import CgroupTree
 from portwatch.policy.compile import CompiledPolicy, compile_policy
-from portwatch.policy.model import Policy
+from portwatch.policy.model import Mode, Policy
 from portwatch.policy.workload import systemd_units
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ def _copy(target: ctypes.Array[ctypes.c_uint16], source: array[int]) -> None:
 
 
 def now_stored(
-    sources: Iterable[tuple[str, str | bytes]], origin: str, mode: str | None
+    sources: Iterable[tuple[str, str | bytes]], origin: str, mode: Mode | None
 ) -> StoredPolicy:
     """What to store of a policy that is published now."""
     texts = tuple(

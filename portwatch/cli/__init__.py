@@ -1,0 +1,1 @@
+"""The commands: the only place where things are printed and exit codes chosen."""

@@ -134,6 +134,7 @@ class Violation(ctypes.Structure):
         ("count", c_uint64),
         ("reported", c_uint64),
         ("last_event_ns", c_uint64),
+        ("first_ns", c_uint64),
         ("lock", c_uint32),
         ("pad", c_uint32),
     )

@@ -9,6 +9,7 @@ import json
 import struct
 import zlib
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from portwatch.errors import KernelError
 from portwatch.kernel.bpfmap import BpfMap
@@ -26,7 +27,7 @@ class StoredPolicy:
 
     sources: tuple[tuple[str, str], ...]
     origin: str
-    mode: str | None
+    mode: Literal["enforce", "record"] | None
     published_at: float  # seconds since the epoch
 
     def write(self, policy_map: BpfMap, generation: int) -> None:

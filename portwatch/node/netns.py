@@ -64,3 +64,10 @@ def _cookie_elsewhere(namespace: str) -> int | None:
     thread.start()
     thread.join()
     return found[0]
+
+
+def in_host_network(host: HostPaths, pid: int) -> bool:
+    """Whether a process is in the host's network namespace; a closed one counts as the host's."""
+    theirs = netns_inode(host, pid)
+    hosts = netns_inode(host, 1) or netns_inode(host)
+    return theirs is None or theirs == hosts

@@ -112,3 +112,13 @@ def _cmdline(directory: Path) -> str | None:
     if not raw:
         return None
     return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "backslashreplace")
+
+
+def real_ids(host: HostPaths, pid: int) -> tuple[int, int] | None:
+    """The real uid and gid, which decide (bpf_get_current_uid_gid()); None where it is gone."""
+    try:
+        status = (host.process(pid) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])

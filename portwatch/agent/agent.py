@@ -1,0 +1,259 @@
+"""The agent: one loop over the kernel's records, the policy's files, signals and readers.
+
+It is handed everything it uses, prints nothing, and ends when asked to; its end leaves the
+kernel as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from ctypes import sizeof
+from types import FrameType
+from typing import Any
+
+from portwatch.agent.clock import Clock, iso
+from portwatch.agent.event_format import Event, EventFormat
+from portwatch.agent.hub import EventHub, socket_path
+from portwatch.agent.metrics import AgentState
+from portwatch.agent.policy_source import LoadedPolicy, PolicySource, PolicyWatch
+from portwatch.agent.publisher import Publisher, now_stored
+from portwatch.agent.suppressed import SuppressedTail
+from portwatch.errors import NotLoaded, PolicyError, PortwatchError
+from portwatch.kernel import layout
+from portwatch.kernel.pins import PinDir
+from portwatch.kernel.readings import Readings
+from portwatch.kernel.ringbuf import RingReader
+from portwatch.node.accounts import read_accounts
+from portwatch.node.paths import HostPaths
+from portwatch.node.processes import ProcessTable
+from portwatch.policy.load import parse_policy
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+RESCAN_SECONDS = 60.0
+Emit = Callable[[Event, bytes], None]
+
+
+class Agent:
+    """Runs on pins that are loaded, with the pin directory's agent lock held by the caller."""
+
+    def __init__(
+        self,
+        pin_dir: PinDir,
+        source: PolicySource,
+        publisher: Publisher,
+        readings: Readings,
+        state: AgentState,
+        emit: Emit,
+        clock: Clock | None = None,
+        host: HostPaths | None = None,
+    ) -> None:
+        self._pin_dir = pin_dir
+        self._source = source
+        self._publisher = publisher
+        self._readings = readings
+        self._state = state
+        self._emit_outside = emit
+        self._clock = clock or Clock()
+        self._selector = selectors.DefaultSelector()
+        self._tail = SuppressedTail()
+        self._processes = ProcessTable(host or HostPaths())
+        self._format = EventFormat(
+            publisher, host or HostPaths(), self._processes, self._clock, self._tail.count_of
+        )
+        self._stopping = False
+        self._reload_wanted = False
+        self._lost_told = readings.totals().events_lost
+        self._cgroup_events_lost = readings.totals().cgroup_events_lost
+        self._next_rescan = time.monotonic() + RESCAN_SECONDS
+        self._hub = EventHub(socket_path(pin_dir.path), self._selector)
+        self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
+        self._cgroup_events = RingReader(
+            pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
+        )
+        self._watch = PolicyWatch(source)
+
+    def publish(self, loaded: LoadedPolicy) -> None:
+        """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
+        stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
+        published = self._publisher.publish(loaded.policy, stored, read_accounts())
+        self._format.policy_changed()
+        policy = loaded.policy
+        self._state.sha256 = policy.sha256
+        self._state.mode = policy.mode
+        self._state.source = loaded.origin
+        self._state.constraints = len(policy.constraints)
+        self._state.generation = published.generation
+        self._state.enforcing = any(outcome.verdict == 1 for outcome in published.compiled.outcomes)
+        self._state.last_load_successful = True
+        self._state.last_load_success_seconds = self._clock.wall_ns() / 1e9
+        self._tell(
+            {
+                "kind": "policy",
+                "result": "loaded",
+                "source": loaded.origin,
+                "sha256": policy.sha256,
+                "mode": policy.mode,
+                "constraints": len(policy.constraints),
+                "generation": published.generation,
+            }
+        )
+
+    def run(self) -> None:
+        """Serve until SIGINT, SIGTERM or stop(); NotLoaded where the pins are taken away."""
+        self._listen_to_signals()
+        for source, handle in (
+            (self._events, self._read_events),
+            (self._cgroup_events, self._read_cgroup_events),
+            (self._watch, self._notice_policy),
+        ):
+            self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
+        self._read_cgroup_events()
+        self._publisher.rescan()
+        while not self._stopping:
+            for key, _ in self._selector.select(TICK_SECONDS):
+                key.data()
+            self._tick()
+        self._drain()
+
+    def unready_reason(self) -> str:
+        """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
+        if self._publisher.live is None:
+            return "no policy in force yet"
+        gone = [h.name for h in self._readings.hooks() if h.required and not h.attached]
+        return f"not attached: {', '.join(gone)}" if gone else ""
+
+    def stop(self) -> None:
+        """Ask run() to end."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Give everything back; what is in the kernel stays."""
+        self._hub.close()
+        self._events.close()
+        self._cgroup_events.close()
+        self._watch.close()
+        self._processes.close()
+        self._selector.close()
+
+    def _listen_to_signals(self) -> None:
+        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        self._selector.register(read_end, selectors.EVENT_READ, lambda: os.read(read_end, 512))
+
+        def on_stop(_number: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+
+        def on_reload(_number: int, _frame: FrameType | None) -> None:
+            self._reload_wanted = True
+
+        signal.signal(signal.SIGINT, on_stop)
+        signal.signal(signal.SIGTERM, on_stop)
+        signal.signal(signal.SIGHUP, on_reload)
+
+    def _read_events(self) -> None:
+        for record in self._events.read():
+            event = self._format.violation(record)
+            if event is not None:
+                self._emit(event)
+
+    def _read_cgroup_events(self) -> None:
+        for record in self._cgroup_events.read():
+            raw = layout.CgroupEvent.from_buffer_copy(record)
+            path = raw.path.decode("utf-8", "surrogateescape")
+            if raw.removed:
+                self._publisher.forget(path)
+                self._format.cgroup_gone()
+            else:
+                self._publisher.classify(path)
+
+    def _notice_policy(self) -> None:
+        self._watch.notice(time.monotonic())
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._reload_wanted or self._watch.settled(now):
+            self._reload_wanted = False
+            self._reload()
+        if not self._pin_dir.exists():
+            raise NotLoaded(
+                f"{self._pin_dir.path} was unloaded: nothing is enforced any more",
+                hint="portwatch run starts it again",
+            )
+        if self._publisher.superseded():
+            self._adopt()
+        totals = self._readings.totals()
+        if totals.events_lost > self._lost_told:
+            self._tell({"kind": "lost", "count": totals.events_lost - self._lost_told})
+            self._lost_told = totals.events_lost
+        if totals.cgroup_events_lost != self._cgroup_events_lost or now >= self._next_rescan:
+            self._cgroup_events_lost = totals.cgroup_events_lost
+            self._next_rescan = now + RESCAN_SECONDS
+            self._publisher.rescan()
+        if self._tail.due(totals.events_suppressed):
+            self._tell_tails()
+
+    def _reload(self) -> None:
+        try:
+            self.publish(self._source.load())
+        except PortwatchError as err:
+            self._refuse(err)
+
+    def _refuse(self, err: PortwatchError) -> None:
+        """The policy in force stays; the log, the metrics and an event say why."""
+        self._state.last_load_successful = False
+        problems = [str(p) for p in err.problems] if isinstance(err, PolicyError) else [err.message]
+        log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
+        self._tell({"kind": "policy", "result": "refused", "errors": problems})
+
+    def _adopt(self) -> None:
+        """Another process has applied a policy: it is ours from now on."""
+        stored = self._publisher.stored()
+        if stored is None:
+            return
+        try:
+            policy = parse_policy(stored.sources, source=stored.origin)
+            if stored.mode is not None:
+                policy = policy.with_mode(stored.mode)
+            self.publish(LoadedPolicy(policy, stored.sources, stored.origin, stored.mode))
+        except PortwatchError as err:
+            self._refuse(err)
+
+    def _tell_tails(self) -> None:
+        names = self._publisher.names
+        for entry, count in self._tail.tails(self._readings.violations(), self._clock.boot_ns()):
+            self._emit(
+                {
+                    "time": iso(self._clock.wall_ns_of(entry.last_event_ns)),
+                    "kind": "violation",
+                    "verdict": entry.verdict,
+                    "constraint": names.text(entry.constraint),
+                    "bind": {"protocol": entry.protocol, "port": entry.port},
+                    "workload": {"name": names.text(entry.workload)},
+                    "count": count,
+                }
+            )
+
+    def _drain(self) -> None:
+        """Tell what is in the buffer already, before the end."""
+        while records := self._events.read():
+            for record in records:
+                event = self._format.violation(record)
+                if event is not None:
+                    self._emit(event)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        self._emit({"time": iso(self._clock.wall_ns()), **event})
+
+    def _emit(self, event: Event) -> None:
+        self._state.events[event["kind"]] += 1
+        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        self._hub.publish(line)
+        self._emit_outside(event, line)

@@ -1,0 +1,48 @@
+"""Events appended to a file, which may be rotated away at any time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from portwatch.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+
+class EventFile:
+    """Opens the file anew where its name has come to mean another. Only its owner may read it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._failed = False
+        try:
+            self._fd = self._open()
+        except OSError as err:
+            raise UsageError(
+                f"cannot write events to {path}: {err.strerror}", hint="choose another --events"
+            ) from err
+
+    def write(self, line: bytes) -> None:
+        """Append one line; a full disk is logged once and never stops the agent."""
+        try:
+            if not self._is_current():
+                os.close(self._fd)
+                self._fd = self._open()
+            os.write(self._fd, line)
+            self._failed = False
+        except OSError as err:
+            if not self._failed:
+                log.error("cannot write events to %s: %s", self._path, err.strerror)
+            self._failed = True
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_current(self) -> bool:
+        try:
+            named, opened = self._path.stat(), os.fstat(self._fd)
+        except FileNotFoundError:
+            return False
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)

@@ -1,0 +1,142 @@
+"""From the kernel's record of a violation to the event that users read (CONTRACT §4).
+
+Keys are stable; what is not known is absent.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from portwatch.agent.clock import Clock, iso
+from portwatch.agent.publisher import Publisher
+from portwatch.kernel import layout
+from portwatch.node.cgroups import cgroup_of_process
+from portwatch.node.paths import HostPaths
+from portwatch.node.processes import ProcessTable
+from portwatch.policy.workload import systemd_units
+
+Event = dict[str, Any]
+MAPPED = bytes(10) + b"\xff\xff"
+REMEMBERED_CGROUPS = 4096
+
+
+def address_text(address: bytes) -> str:
+    """16 bytes in network order as people write them; an IPv4-mapped one as its IPv4."""
+    if address.startswith(MAPPED):
+        return str(ipaddress.IPv4Address(address[12:]))
+    return str(ipaddress.IPv6Address(address))
+
+
+def workload_of_cgroup(path: str) -> Event:
+    """The parts of an event's workload that a cgroup path tells."""
+    units, _ = systemd_units(path)
+    return {"cgroup": path, **({"unit": units[-1]} if units else {})}
+
+
+class EventFormat:
+    """Makes events of records, asking /proc while the process may still be there."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        host: HostPaths,
+        processes: ProcessTable,
+        clock: Clock,
+        count_of: Callable[[layout.Event], int],
+    ) -> None:
+        self._publisher = publisher
+        self._host = host
+        self._processes = processes
+        self._clock = clock
+        self._count_of = count_of
+        self._workloads: dict[int, Event] = {}
+        self._addresses: dict[bytes, str] = {}
+        self._reasons: dict[int, dict[str, str]] = {}
+
+    def policy_changed(self) -> None:
+        """Remember the reasons of the new policy, and of the last for events still under way."""
+        live = self._publisher.live
+        if live is None:
+            return
+        reasons = {c.name: c.reason for c in live.policy.constraints if c.reason}
+        if live.policy.reason:
+            reasons.setdefault("default", live.policy.reason)
+        last = sorted(self._reasons)[-1:]
+        self._reasons = {generation: self._reasons[generation] for generation in last}
+        self._reasons[live.generation] = reasons
+
+    def cgroup_gone(self) -> None:
+        """Forget what was remembered of cgroups: ids are not given twice, but memory is finite."""
+        self._workloads.clear()
+
+    def violation(self, record: bytes) -> Event | None:
+        """The event of one record; None where its violations were all told before."""
+        raw = layout.Event.from_buffer_copy(record)
+        count = self._count_of(raw)
+        if count <= 0:
+            return None
+        constraint = self._publisher.names.text(raw.constraint)
+        event: Event = {
+            "time": iso(self._clock.wall_ns_of(raw.time_ns)),
+            "kind": "violation",
+            "verdict": layout.VERDICT_NAMES[raw.verdict],
+            "constraint": constraint,
+        }
+        reason = self._reasons.get(raw.generation, {}).get(constraint)
+        if reason:
+            event["reason"] = reason
+        if raw.error:
+            event["errno"] = errno.errorcode[raw.error]
+        event["bind"] = self._bind(raw)
+        if raw.socket_cgroup and raw.socket_cgroup != raw.cgroup:
+            made_in = self._publisher.path_of(raw.socket_cgroup)
+            if made_in is not None:
+                event["socket_workload"] = workload_of_cgroup(made_in)
+        event["workload"] = self._workload(raw)
+        event["process"] = self._process(raw)
+        event["count"] = count
+        return event
+
+    def _bind(self, raw: layout.Event) -> Event:
+        return {
+            "protocol": layout.PROTOCOL_NAMES[raw.label],
+            "family": layout.FAMILY_NAMES[raw.family],
+            "address": self._address(bytes(raw.address)),
+            "port": raw.port,
+            "requested_port": raw.requested_port,
+            "network": "host"
+            if raw.flags & layout.EVENT_HOST_NETWORK
+            else f"net:[{raw.netns_inode}]",
+        }
+
+    def _address(self, address: bytes) -> str:
+        known = self._addresses.get(address)
+        if known is None:
+            if len(self._addresses) > REMEMBERED_CGROUPS:
+                self._addresses.clear()
+            known = self._addresses[address] = address_text(address)
+        return known
+
+    def _workload(self, raw: layout.Event) -> Event:
+        known = self._workloads.get(raw.cgroup)
+        if known is None:
+            path = self._publisher.path_of(raw.cgroup) or cgroup_of_process(self._host, raw.pid)
+            known = workload_of_cgroup(path) if path else {}
+            if path:
+                self._workloads[raw.cgroup] = known
+        return {"name": self._publisher.names.text(raw.workload), **known}
+
+    def _process(self, raw: layout.Event) -> Event:
+        comm = raw.comm.decode("utf-8", "backslashreplace")
+        facts = self._processes.describe(raw.pid, comm, raw.time_ns)
+        process: Event = {"pid": raw.pid, "comm": comm}
+        if facts.exe is not None:
+            process["exe"] = facts.exe
+        if facts.cmdline is not None:
+            process["cmdline"] = facts.cmdline
+        process["uid"] = raw.uid
+        process["gid"] = raw.gid
+        return process

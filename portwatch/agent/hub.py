@@ -1,0 +1,142 @@
+"""The event stream for `portwatch events`: any number of readers on one unix socket.
+
+A reader that does not keep up never holds up the agent: what does not fit its buffer is
+dropped, and it is told how many once it reads again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import selectors
+import socket
+from collections import deque
+from pathlib import Path
+
+from portwatch.errors import KernelError
+from portwatch.kernel.pins import DEFAULT_PIN_DIR
+
+RUN_DIRECTORY = Path("/run/portwatch")
+RECENT_EVENTS = 1000
+BUFFER_BYTES = 1 << 20
+MAX_READERS = 64
+
+
+def socket_path(pin_dir: Path) -> Path:
+    """Where the agent of a pin directory serves its events."""
+    if pin_dir == DEFAULT_PIN_DIR:
+        return RUN_DIRECTORY / "events.sock"
+    digest = hashlib.sha256(str(pin_dir).encode()).hexdigest()[:12]
+    return RUN_DIRECTORY / f"events-{digest}.sock"
+
+
+class _Reader:
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.buffer = bytearray()
+        self.missed = 0
+
+    def offer(self, line: bytes) -> None:
+        if self.missed:
+            notice = json.dumps({"kind": "lost", "count": self.missed}).encode() + b"\n"
+            if len(self.buffer) + len(notice) + len(line) > BUFFER_BYTES:
+                self.missed += 1
+                return
+            self.buffer += notice
+            self.missed = 0
+        if len(self.buffer) + len(line) > BUFFER_BYTES:
+            self.missed += 1
+            return
+        self.buffer += line
+
+    def flush(self) -> bool:
+        """Send what the socket takes; False where the reader is gone."""
+        try:
+            while self.buffer:
+                sent = self.connection.send(self.buffer)
+                del self.buffer[:sent]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class EventHub:
+    """Serves the socket from the agent's own loop; only root may connect."""
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector) -> None:
+        self._path = path
+        self._selector = selector
+        self._recent: deque[bytes] = deque(maxlen=RECENT_EVENTS)
+        self._readers: set[_Reader] = set()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # the lock on the pin directory says that nobody serves it
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            self._listener.bind(str(path))
+        except OSError as err:
+            raise KernelError(f"cannot serve events at {path}: {err.strerror}") from err
+        finally:
+            os.umask(mask)
+        self._listener.listen()
+        self._listener.setblocking(False)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def publish(self, line: bytes) -> None:
+        """Hand one line, newline included, to everybody."""
+        self._recent.append(line)
+        for reader in list(self._readers):
+            reader.offer(line)
+            self._send(reader)
+
+    def close(self) -> None:
+        """End all readers and remove the socket."""
+        for reader in list(self._readers):
+            self._drop(reader)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        if len(self._readers) >= MAX_READERS:
+            connection.close()
+            return
+        reader = _Reader(connection)
+        for line in self._recent:
+            reader.offer(line)
+        self._readers.add(reader)
+        self._selector.register(connection, selectors.EVENT_READ, lambda: self._serve(reader))
+        self._send(reader)
+
+    def _serve(self, reader: _Reader) -> None:
+        """The reader's socket is ready: it went away, or takes more."""
+        try:
+            if reader.connection.recv(4096) == b"":
+                self._drop(reader)
+                return
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(reader)
+            return
+        self._send(reader)
+
+    def _send(self, reader: _Reader) -> None:
+        if not reader.flush():
+            self._drop(reader)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.buffer else 0)
+        if self._selector.get_key(reader.connection).events != wanted:
+            self._selector.modify(
+                reader.connection, wanted, lambda: self._serve(reader)
+            )
+
+    def _drop(self, reader: _Reader) -> None:
+        self._selector.unregister(reader.connection)
+        reader.connection.close()
+        self._readers.discard(reader)

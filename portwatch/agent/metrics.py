@@ -1,0 +1,242 @@
+"""The metrics of CONTRACT §3, made anew at each scrape from the kernel's counts.
+
+Nothing is counted here that the kernel counts, so that no count is lost with the agent. What
+the agent alone knows (events told, policy loads) is in AgentState.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from portwatch import __version__
+from portwatch.kernel.names import OTHER_NAME, Names
+from portwatch.kernel.readings import Readings, ViolationCount
+
+EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
+DEFAULT_MAX_SERIES = 2000
+VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
+
+
+@dataclass
+class AgentState:
+    """What the agent knows and the kernel does not."""
+
+    sha256: str = ""
+    mode: str = ""
+    source: str = ""
+    constraints: int = 0
+    generation: int = 0
+    enforcing: bool = False
+    last_load_successful: bool = False
+    last_load_success_seconds: float = 0.0
+    events: Counter[str] = field(default_factory=Counter)
+    map_fill: Callable[[], dict[str, tuple[int, int]]] = dict
+    unclassified: Callable[[], int] = int
+    uncovered: tuple[str, ...] = ()
+
+
+class PortwatchCollector(Collector):
+    """Yields fresh families; changes nothing."""
+
+    def __init__(
+        self, readings: Readings, names: Names, state: AgentState, max_series: int
+    ) -> None:
+        self._readings = readings
+        self._names = names
+        self._state = state
+        self._max_series = max_series
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of CONTRACT §3."""
+        totals = self._readings.totals()
+        binds = CounterMetricFamily(
+            "portwatch_binds",
+            "Binds that were judged: each bind() of an inet socket once, by portwatch's verdict "
+            "and whether or not the kernel then granted it.",
+            labels=("verdict", "protocol", "family"),
+        )
+        for labels, count in totals.binds.items():
+            binds.add_metric(labels, count)
+        yield binds
+        yield from self._violations()
+        yield from self._events()
+        yield _counter(
+            "portwatch_events_lost",
+            "Violations whose event did not fit the ring buffer; they are counted all the same.",
+            totals.events_lost,
+        )
+        yield _counter(
+            "portwatch_events_suppressed",
+            "Violations that were folded into the count of a later event of the same workload, "
+            "constraint and port.",
+            totals.events_suppressed,
+        )
+        yield _counter(
+            "portwatch_unjudged_binds",
+            "Binds that were let through because no policy had been published yet.",
+            totals.unjudged,
+        )
+        yield from self._policy()
+        yield from self._hooks()
+        yield from self._maps()
+        yield _gauge(
+            "portwatch_enforcing",
+            "Whether a bind can be denied now: 1, or 0 where a hook is gone or the policy only "
+            "records.",
+            self._enforcing(),
+        )
+        uncovered = GaugeMetricFamily(
+            "portwatch_uncovered",
+            "Ways to own a port that are not seen or not denied on this kernel; always 1.",
+            labels=("gap",),
+        )
+        for gap in self._state.uncovered:
+            uncovered.add_metric((gap,), 1)
+        yield uncovered
+        build = GaugeMetricFamily(
+            "portwatch_build_info",
+            "The version of portwatch and of what it runs on; always 1.",
+            labels=("version", "python", "kernel"),
+        )
+        build.add_metric((__version__, platform.python_version(), platform.release()), 1)
+        yield build
+
+    def _violations(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "portwatch_violations",
+            f"Violations, denied or recorded; past {self._max_series} series all that are new are "
+            "counted under constraint, workload and port `other`.",
+            labels=VIOLATION_LABELS,
+        )
+        folded: Counter[tuple[str, str]] = Counter()
+        merged: dict[tuple[str, ...], int] = {}
+        for entry in self._readings.violations():
+            labels = self._violation_labels(entry)
+            if labels is None or (labels not in merged and len(merged) >= self._max_series):
+                folded[entry.verdict, entry.protocol] += entry.count
+            else:
+                merged[labels] = merged.get(labels, 0) + entry.count
+        for labels, count in merged.items():
+            family.add_metric(labels, count)
+        for (verdict, protocol), count in folded.items():
+            family.add_metric((OTHER_NAME, verdict, OTHER_NAME, protocol, OTHER_NAME), count)
+        yield family
+
+    def _violation_labels(self, entry: ViolationCount) -> tuple[str, ...] | None:
+        if not entry.constraint and not entry.workload:
+            return None
+        return (
+            self._names.text(entry.constraint),
+            entry.verdict,
+            self._names.text(entry.workload),
+            entry.protocol,
+            str(entry.port),
+        )
+
+    def _events(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "portwatch_events", "Events told by this agent since it started.", labels=("kind",)
+        )
+        for kind in EVENT_KINDS:
+            family.add_metric((kind,), self._state.events[kind])
+        yield family
+
+    def _policy(self) -> Iterator[Metric]:
+        state = self._state
+        info = GaugeMetricFamily(
+            "portwatch_policy_info",
+            "The policy in force; always 1.",
+            labels=("sha256", "mode", "source"),
+        )
+        info.add_metric((state.sha256, state.mode, state.source), 1)
+        yield info
+        yield _gauge(
+            "portwatch_policy_constraints",
+            "Constraints of the policy in force.",
+            state.constraints,
+        )
+        yield _gauge(
+            "portwatch_policy_generation",
+            "Number of the policy in force; each swap raises it.",
+            state.generation,
+        )
+        yield _gauge(
+            "portwatch_policy_last_load_successful",
+            "Whether the last attempt to load a policy succeeded.",
+            state.last_load_successful,
+        )
+        yield _gauge(
+            "portwatch_policy_last_load_success_timestamp_seconds",
+            "When a policy was last loaded with success, in seconds since the epoch.",
+            state.last_load_success_seconds,
+        )
+
+    def _hooks(self) -> Iterator[Metric]:
+        attached = GaugeMetricFamily(
+            "portwatch_hook_attached",
+            "Whether the program of a hook is attached to the kernel.",
+            labels=("hook",),
+        )
+        runs = CounterMetricFamily(
+            "portwatch_hook_runs",
+            "Runs of a hook's program while the kernel's BPF statistics were on.",
+            labels=("hook",),
+        )
+        seconds = CounterMetricFamily(
+            "portwatch_hook_run_seconds",
+            "Time spent in a hook's program while the kernel's BPF statistics were on.",
+            labels=("hook",),
+        )
+        for hook in self._readings.hooks():
+            attached.add_metric((hook.name,), hook.attached)
+            runs.add_metric((hook.name,), hook.runs)
+            seconds.add_metric((hook.name,), hook.run_ns / 1e9)
+        yield from (attached, runs, seconds)
+
+    def _maps(self) -> Iterator[Metric]:
+        entries = GaugeMetricFamily(
+            "portwatch_map_entries", "Entries in use of a bounded table.", labels=("map",)
+        )
+        capacity = GaugeMetricFamily(
+            "portwatch_map_capacity", "Entries that fit a bounded table.", labels=("map",)
+        )
+        for name, (used, bound) in sorted(self._state.map_fill().items()):
+            entries.add_metric((name,), used)
+            capacity.add_metric((name,), bound)
+        yield from (entries, capacity)
+        yield _gauge(
+            "portwatch_cgroups_unclassified",
+            "Cgroups that did not fit a table and keep their nearest known ancestor's constraints.",
+            self._state.unclassified(),
+        )
+
+    def _enforcing(self) -> bool:
+        required = all(hook.attached for hook in self._readings.hooks() if hook.required)
+        return self._state.enforcing and required
+
+
+def make_registry(collector: PortwatchCollector) -> CollectorRegistry:
+    """A registry of portwatch's own: its collector, and process_* of the agent."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    family = CounterMetricFamily(name, help_text)
+    family.add_metric((), value)
+    return family
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, help_text)
+    family.add_metric((), value)
+    return family

@@ -1,0 +1,129 @@
+"""Where the agent's policy comes from, and when it has changed.
+
+Follows a file or directory by inotify on what holds it: a rename over it, a write in place
+once it is closed, and the symlink swap by which the kubelet updates a ConfigMap. Waits until
+nothing has changed for a moment, so that a file that is replaced half-way is not read half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from inotify_simple import INotify, flags
+
+from portwatch.policy.load import builtin_policy, parse_policy, policy_sources
+from portwatch.policy.model import Mode, Policy
+
+DEFAULT_POLICY_DIR = Path("/etc/portwatch/policy.d")
+BUILTIN_ORIGIN = "builtin"
+SETTLE_SECONDS = 0.2
+MAX_SETTLE_SECONDS = 2.0
+# Not MODIFY or CREATE: a file that is still being written is no policy yet.
+WATCHED = (
+    flags.CLOSE_WRITE
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+)
+
+Sources = list[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A checked policy with the texts it came from."""
+
+    policy: Policy
+    sources: tuple[tuple[str, str | bytes], ...]
+    origin: str
+    mode: Mode | None
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """What `--policy` and `--mode` ask for. `path` None: the default directory, else built-in."""
+
+    path: Path | None = None
+    mode: Mode | None = None
+    default_dir: Path = DEFAULT_POLICY_DIR
+
+    @property
+    def resolved(self) -> Path | None:
+        """The path that is read; None for the built-in policy."""
+        if self.path is not None:
+            return self.path
+        has_files = self.default_dir.is_dir() and any(self.default_dir.glob("*.yaml"))
+        return self.default_dir if has_files else None
+
+    def load(self) -> LoadedPolicy:
+        """Read and check: PolicyError with every problem, UsageError where it cannot be read."""
+        path = self.resolved
+        if path is None:
+            policy, sources, origin = builtin_policy(), [], BUILTIN_ORIGIN
+        else:
+            origin = str(path)
+            sources = policy_sources(path)
+            policy = parse_policy(sources, source=origin)
+        if self.mode is not None:
+            policy = policy.with_mode(self.mode)
+        return LoadedPolicy(policy, tuple(sources), origin, self.mode)
+
+
+class PolicyWatch:
+    """Says when the policy is worth reading again."""
+
+    def __init__(self, source: PolicySource) -> None:
+        self._source = source
+        self._inotify = INotify(nonblocking=True)
+        self._watched: dict[str, int] = {}
+        self._first_change: float | None = None
+        self._last_change = 0.0
+        self._watch()
+
+    def fileno(self) -> int:
+        """Readable when something has happened: for select() and its kin."""
+        return int(self._inotify.fileno())
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._inotify.close()
+
+    def notice(self, now: float) -> None:
+        """Take what inotify says; `now` is monotonic, in seconds."""
+        if self._inotify.read(timeout=0):
+            self._first_change = now if self._first_change is None else self._first_change
+            self._last_change = now
+            self._watch()
+
+    def settled(self, now: float) -> bool:
+        """Whether there was a change and it is over; true once for each."""
+        if self._first_change is None:
+            return False
+        quiet = now - self._last_change >= SETTLE_SECONDS
+        if not quiet and now - self._first_change < MAX_SETTLE_SECONDS:
+            return False
+        self._first_change = None
+        return True
+
+    @property
+    def pending(self) -> bool:
+        """Whether a change waits to settle."""
+        return self._first_change is not None
+
+    def _watch(self) -> None:
+        """Watch every directory through which the policy is reached, links followed."""
+        path = self._source.path or self._source.default_dir
+        wanted = {str(path.parent), str(path.resolve().parent)}
+        for directory in (path, path.resolve()):
+            if directory.is_dir():
+                wanted.add(str(directory))
+        for directory in wanted:
+            with contextlib.suppress(OSError):
+                self._watched[directory] = self._inotify.add_watch(
+                    os.path.realpath(directory), WATCHED
+                )

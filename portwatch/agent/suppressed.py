@@ -1,0 +1,65 @@
+"""The tail of a burst: violations that the kernel folded into a later event which never came.
+
+The programs tell a repeated violation at most once a second, at the next violation. Where none
+follows, this tells the rest; and takes care that nothing is told twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portwatch.kernel import layout
+from portwatch.kernel.readings import ViolationCount
+
+SECOND_NS = 1_000_000_000
+Key = tuple[int, int, int, str, str]
+
+
+class SuppressedTail:
+    """Of each violation: which of its numbers, (from, to], were told from here.
+
+    The kernel's event for a violation stands for the numbers (total - count, total].
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[Key, tuple[int, int]] = {}
+        self._seen_suppressed = -1
+
+    def count_of(self, raw: layout.Event) -> int:
+        """How many violations the kernel's event adds to what was told from here."""
+        key = (
+            raw.constraint,
+            raw.workload,
+            raw.port,
+            layout.PROTOCOL_NAMES[raw.label],
+            layout.VERDICT_NAMES[raw.verdict],
+        )
+        told = self._told.get(key)
+        if told is None:
+            return int(raw.count)
+        if raw.total >= told[1]:
+            del self._told[key]
+        overlap = min(raw.total, told[1]) - max(raw.total - raw.count, told[0])
+        return int(raw.count - max(overlap, 0))
+
+    def due(self, suppressed_total: int) -> bool:
+        """Whether anything may be waiting, by the kernel's counter of suppressed violations."""
+        changed = suppressed_total != self._seen_suppressed
+        self._seen_suppressed = suppressed_total
+        return changed
+
+    def tails(
+        self, counts: list[ViolationCount], now_ns: int
+    ) -> Iterator[tuple[ViolationCount, int]]:
+        """Each violation quiet for a second with something untold, and how much."""
+        for entry in counts:
+            key = (entry.constraint, entry.workload, entry.port, entry.protocol, entry.verdict)
+            first, last = self._told.get(key, (entry.reported, entry.reported))
+            untold = entry.count - max(entry.reported, last)
+            if untold <= 0:
+                continue
+            if now_ns - entry.last_event_ns < SECOND_NS:
+                self._seen_suppressed = -1  # look again next time
+                continue
+            self._told[key] = (first, entry.count)
+            yield entry, untold

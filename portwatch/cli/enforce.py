@@ -1,0 +1,102 @@
+"""`load`, `unload` and `apply`: enforcement without an agent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from portwatch.cli.options import (
+    cgroup_option,
+    json_option,
+    mode_option,
+    pin_dir_option,
+    policy_option,
+)
+
+
+@click.command()
+@policy_option
+@cgroup_option
+@mode_option
+@pin_dir_option
+@json_option
+def load(
+    policy: Path | None,
+    cgroup: Path | None,
+    mode: Literal["enforce", "record"] | None,
+    pin_dir: Path,
+    as_json: bool,
+) -> None:
+    """Enforce a policy with no agent left running: all is pinned, and stays until `unload`."""
+    from portwatch.agent.policy_source import PolicySource
+    from portwatch.cli.enforcement import cgroup_tree, load_programs, publish, require_root
+    from portwatch.cli.lockout import warn_of_lockouts
+    from portwatch.kernel.pins import PinDir
+
+    require_root()
+    loaded = PolicySource(policy, mode).load()
+    tree = cgroup_tree()
+    warn_of_lockouts(loaded.policy)
+    pins = PinDir(pin_dir)
+    load_programs(pins, tree, cgroup)
+    generation = publish(pins, tree, loaded)
+    _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@mode_option
+@pin_dir_option
+@json_option
+def apply(
+    path: Path, mode: Literal["enforce", "record"] | None, pin_dir: Path, as_json: bool
+) -> None:
+    """Swap the policy in the kernel for the one at PATH, atomically, agent running or not."""
+    from portwatch.agent.policy_source import PolicySource
+    from portwatch.cli.enforcement import cgroup_tree, publish, require_root
+    from portwatch.cli.lockout import warn_of_lockouts
+    from portwatch.kernel.pins import PinDir
+
+    require_root()
+    loaded = PolicySource(path, mode).load()
+    warn_of_lockouts(loaded.policy)
+    generation = publish(PinDir(pin_dir), cgroup_tree(), loaded)
+    _say(as_json, "applied", loaded.origin, loaded.policy.sha256, generation, pin_dir)
+
+
+@click.command()
+@pin_dir_option
+@json_option
+def unload(pin_dir: Path, as_json: bool) -> None:
+    """Remove enforcement without a trace: links first, then all pins, also another version's.
+
+    A running agent notices and ends.
+    """
+    from portwatch.cli.enforcement import require_root
+    from portwatch.kernel.loader import remove
+    from portwatch.kernel.pins import PinDir
+
+    require_root()
+    was_there = pin_dir.is_dir()
+    remove(PinDir(pin_dir))
+    if as_json:
+        click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
+    elif was_there:
+        click.echo(f"unloaded {pin_dir}: nothing is enforced any more")
+    else:
+        click.echo(f"nothing was loaded at {pin_dir}")
+
+
+def _say(
+    as_json: bool, done: str, origin: str, sha256: str, generation: int, pin_dir: Path
+) -> None:
+    if as_json:
+        said = {done: True, "policy": origin, "sha256": sha256, "generation": generation}
+        click.echo(json.dumps(said))
+    else:
+        click.echo(
+            f"{done} {origin} (sha256 {sha256[:12]}) as generation {generation} at {pin_dir}"
+        )

@@ -1,0 +1,77 @@
+"""What the commands that touch the kernel share: opening it, loading it, taking it over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.publisher import Publisher, now_stored
+from portwatch.errors import NotLoaded, PrivilegeMissing
+from portwatch.kernel.loader import ensure_loaded
+from portwatch.kernel.pins import PinDir
+from portwatch.kernel.stored_policy import StoredPolicy
+from portwatch.node.accounts import read_accounts
+from portwatch.node.cgroups import CgroupTree, find_cgroup2
+from portwatch.node.netns import host_netns_cookie
+from portwatch.node.paths import HostPaths
+from portwatch.policy.load import parse_policy
+from portwatch.policy.model import Policy
+
+HOST = HostPaths()
+
+
+def require_root() -> None:
+    """PrivilegeMissing for anybody but root, before anything is touched."""
+    if os.geteuid() != 0:
+        raise PrivilegeMissing(
+            "loading BPF programs needs root", hint="run it with sudo, or as a systemd service"
+        )
+
+
+def cgroup_tree() -> CgroupTree:
+    """This machine's cgroup2; KernelError where there is none."""
+    return CgroupTree(find_cgroup2(HOST))
+
+
+def load_programs(pin_dir: PinDir, tree: CgroupTree, cgroup: Path | None) -> bool:
+    """Load and attach what is not yet, at `cgroup` or the root: True where it had to be done."""
+    target = cgroup or tree.mount_point
+    tree.path_below(target)
+    return ensure_loaded(pin_dir, target)
+
+
+@contextmanager
+def open_publisher(pin_dir: PinDir, tree: CgroupTree) -> Iterator[Publisher]:
+    """The publisher of a pin directory; NotLoaded, PinMismatch."""
+    publisher = Publisher(pin_dir, tree, host_netns_cookie(HOST))
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+def publish(pin_dir: PinDir, tree: CgroupTree, loaded: LoadedPolicy) -> int:
+    """Swap in a policy; its generation."""
+    with open_publisher(pin_dir, tree) as publisher:
+        stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
+        return publisher.publish(loaded.policy, stored, read_accounts()).generation
+
+
+def policy_in_kernel(pin_dir: PinDir) -> tuple[Policy, StoredPolicy]:
+    """The live policy as it was published; NotLoaded where there is none."""
+    control, texts = pin_dir.open_map("control"), pin_dir.open_map("policy")
+    try:
+        generation = int.from_bytes((control.get(bytes(4)) or bytes(4))[:4], "little")
+        stored = StoredPolicy.read(texts, generation)
+    finally:
+        control.close()
+        texts.close()
+    if stored is None:
+        raise NotLoaded(f"no policy is in force at {pin_dir.path}", hint="portwatch apply PATH")
+    policy = parse_policy(stored.sources, source=stored.origin)
+    if stored.mode is not None:
+        policy = policy.with_mode(stored.mode)
+    return policy, stored

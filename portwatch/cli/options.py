@@ -1,0 +1,60 @@
+"""Options that several commands share, named and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_PIN_DIR = "/sys/fs/bpf/portwatch"  # kernel.pins has it too; not imported: --help is quick
+
+
+def pin_dir_option(command: Command) -> Command:
+    """`--pin-dir DIR`, as a Path."""
+    return click.option(
+        "--pin-dir",
+        type=click.Path(path_type=Path),
+        default=Path(DEFAULT_PIN_DIR),
+        show_default=True,
+        metavar="DIR",
+        help="Where maps, programs and links are pinned.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def policy_option(command: Command) -> Command:
+    """`--policy PATH`; None: the default directory, else the built-in policy."""
+    return click.option(
+        "--policy",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="A policy file, or a directory of *.yaml.  "
+        "[default: /etc/portwatch/policy.d, else the built-in policy]",
+    )(command)
+
+
+def cgroup_option(command: Command) -> Command:
+    """`--cgroup DIR`; None: the root of cgroup2."""
+    return click.option(
+        "--cgroup",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Attach to this cgroup and all below it.  [default: the root of cgroup2]",
+    )(command)
+
+
+def mode_option(command: Command) -> Command:
+    """`--mode MODE`."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["enforce", "record"]),
+        help="Override the policy's mode; `record` denies nothing, whatever it says.",
+    )(command)

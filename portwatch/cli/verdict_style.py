@@ -1,0 +1,12 @@
+"""How verdicts look in a terminal: the word always, the colour where there is one."""
+
+from __future__ import annotations
+
+import click
+
+COLOURS = {"allowed": "green", "denied": "red", "recorded": "yellow"}
+
+
+def verdict_text(verdict: str) -> str:
+    """The verdict in its colour; click drops colours where they cannot be seen."""
+    return click.style(verdict, fg=COLOURS.get(verdict), bold=True)

@@ -1,0 +1,167 @@
+"""What the programs have counted: read from the maps, never changed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+
+from portwatch.kernel import layout, libbpf
+from portwatch.kernel.hooks import HOOKS
+from portwatch.kernel.loader import link_target, read_meta
+from portwatch.kernel.pins import PinDir
+
+FIRST = bytes(4)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all CPUs; `binds` by (verdict, protocol, family) as named in layout."""
+
+    binds: dict[tuple[str, str, str], int]
+    events_lost: int
+    events_suppressed: int
+    unjudged: int
+    cgroup_events_lost: int
+
+
+@dataclass(frozen=True)
+class ViolationCount:
+    """Violations of one constraint by one workload on one port. `constraint` and `workload` are
+    numbers in Names; both 0 for what the map had no room for. Times: boot time in ns."""
+
+    constraint: int
+    workload: int
+    port: int
+    protocol: str
+    verdict: str
+    count: int
+    reported: int
+    last_event_ns: int
+    first_ns: int
+
+
+@dataclass(frozen=True)
+class ObservedBind:
+    """Binds alike, let through or not. `port` 0: the kernel picked. Times: boot time in ns."""
+
+    cgroup: int
+    address: bytes
+    uid: int
+    port: int
+    protocol: str
+    dual: bool
+    count: int
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(frozen=True)
+class HookState:
+    """One hook: attached or not; runs and their time in ns where BPF statistics are on."""
+
+    name: str
+    required: bool
+    attached: bool
+    runs: int
+    run_ns: int
+
+
+class Readings:
+    """Reads the maps of one pin directory; safe to use from several threads."""
+
+    def __init__(self, pin_dir: PinDir) -> None:
+        self._pin_dir = pin_dir
+        self._counters = pin_dir.open_map("counters")
+        self._violations = pin_dir.open_map("violations")
+        self._observed = pin_dir.open_map("observed")
+        self.features: int = read_meta(pin_dir).features
+
+    def close(self) -> None:
+        """Give the maps back."""
+        for opened in (self._counters, self._violations, self._observed):
+            opened.close()
+
+    def totals(self) -> Totals:
+        """The per-CPU counters, summed."""
+        raw = self._counters.get(FIRST) or b""
+        size = ctypes.sizeof(layout.Counters)
+        records = [
+            layout.Counters.from_buffer_copy(raw, start) for start in range(0, len(raw), size)
+        ]
+        binds = {
+            (verdict, protocol, family): sum(record.binds[v][p][f] for record in records)
+            for v, verdict in enumerate(layout.VERDICT_NAMES)
+            for p, protocol in enumerate(layout.PROTOCOL_NAMES)
+            for f, family in enumerate(layout.FAMILY_NAMES)
+        }
+        return Totals(
+            binds,
+            events_lost=sum(record.events_lost for record in records),
+            events_suppressed=sum(record.events_suppressed for record in records),
+            unjudged=sum(record.unjudged for record in records),
+            cgroup_events_lost=sum(record.cgroup_events_lost for record in records),
+        )
+
+    def violations(self) -> list[ViolationCount]:
+        """Every count that is not zero, oldest first, each consistent in itself."""
+        found = []
+        for key, value in self._violations.items(libbpf.LOOKUP_LOCKED):
+            where = layout.ViolationKey.from_buffer_copy(key)
+            entry = layout.Violation.from_buffer_copy(value)
+            if entry.count:
+                found.append(
+                    ViolationCount(
+                        where.constraint,
+                        where.workload,
+                        where.port,
+                        layout.PROTOCOL_NAMES[where.protocol],
+                        layout.VERDICT_NAMES[where.verdict],
+                        entry.count,
+                        entry.reported,
+                        entry.last_event_ns,
+                        entry.first_ns,
+                    )
+                )
+        found.sort(key=lambda count: count.first_ns)
+        return found
+
+    def observed(self) -> list[ObservedBind]:
+        """The binds seen lately, in no order."""
+        found = []
+        for key, value in self._observed.items():
+            where = layout.ObservedKey.from_buffer_copy(key)
+            seen = layout.Observed.from_buffer_copy(value)
+            found.append(
+                ObservedBind(
+                    where.cgroup,
+                    bytes(where.address),
+                    where.uid,
+                    where.port,
+                    layout.PROTOCOL_NAMES[where.protocol],
+                    bool(where.scope & layout.SCOPE_DUAL),
+                    seen.count,
+                    seen.first_ns,
+                    seen.last_ns,
+                )
+            )
+        return found
+
+    def hooks(self) -> list[HookState]:
+        """Every hook's state, those that are not attached too."""
+        return [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
+
+
+def hook_state(pin_dir: PinDir, name: str) -> HookState:
+    """The state of one hook by its pins."""
+    hook = next(hook for hook in HOOKS if hook.name == name)
+    attached = link_target(pin_dir, hook) is not None
+    try:
+        fd = libbpf.object_get(str(pin_dir.programs / name))
+    except OSError:
+        return HookState(name, hook.required, attached, 0, 0)
+    try:
+        info = libbpf.object_info(fd, libbpf.ProgramInfo())
+    finally:
+        os.close(fd)
+    return HookState(name, hook.required, attached, info.run_cnt, info.run_time_ns)

@@ -1,0 +1,30 @@
+"""The ways to own a port that are not seen, or cannot be denied, here: named, never silent."""
+
+from __future__ import annotations
+
+from portwatch.kernel.features import Feature
+
+ALWAYS: dict[str, str] = {
+    "listen_without_bind": "listen() without bind() takes a port that no hook here sees",
+    "udp_autobind": "a UDP socket that sends or connects without bind() takes a port unseen",
+    "bind_address_no_port": "IP_BIND_ADDRESS_NO_PORT with port 0, then listen(), is unseen",
+    "sctp": "SCTP sockets never reach the cgroup hooks",
+    "raw": "raw and packet sockets never reach the cgroup hooks",
+}
+
+WITHOUT: dict[Feature, tuple[str, str]] = {
+    Feature.SET_RETVAL: ("errno", "a denied bind fails with EPERM, whatever errno is chosen"),
+    Feature.POST_DENY: ("picked_port", "a port that the kernel picked is recorded, not refused"),
+    Feature.IPV6ONLY: ("ipv6only", "`::` with IPV6_V6ONLY is judged as exposed on IPv4 too"),
+}
+
+
+def uncovered(features: int) -> dict[str, str]:
+    """Gap → what it means, on a kernel with these features (kernel.features.Feature bits)."""
+    lacking = {gap: text for feature, (gap, text) in WITHOUT.items() if not features & feature}
+    return {**ALWAYS, **lacking}
+
+
+def uncovered_gaps(features: int) -> tuple[str, ...]:
+    """The gaps' names alone, as `portwatch_uncovered{gap}` has them."""
+    return tuple(uncovered(features))
