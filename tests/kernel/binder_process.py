@@ -1,0 +1,202 @@
+"""The process that binds: takes requests as JSON lines, answers what the kernel said.
+
+Run by binder.Binder in a cgroup, and a network namespace, of its own; standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS = 0x8914
+IFF_UP_RUNNING = 0x1 | 0x40
+IP_BIND_ADDRESS_NO_PORT = 24
+SO_NETNS_COOKIE = 71
+IPPROTO_MPTCP = 262
+
+SOCKET_KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "udplite": (socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE),
+    "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
+}
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+STORM_ROUND = 64  # binds between two looks at whether the storm is to end
+
+libc = ctypes.CDLL(None, use_errno=True)
+held: list[socket.socket] = []
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    if "--own-network" in sys.argv:
+        enter_own_network()
+    print(json.dumps({"pid": os.getpid(), "netns_cookie": netns_cookie()}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(ANSWERS[request.pop("do")](**request)), flush=True)
+
+
+def enter_own_network() -> None:
+    """A new network namespace: every address and port number may be bound, nobody else is there."""
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP_RUNNING))
+    set_sysctl("ipv4/ip_unprivileged_port_start", "0")
+    set_sysctl("ipv4/ip_nonlocal_bind", "1")
+    set_sysctl("ipv6/ip_nonlocal_bind", "1")
+
+
+def netns_cookie() -> int:
+    """What BPF calls this network namespace."""
+    with socket.socket() as any_socket:
+        raw = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    return int.from_bytes(raw, "little")
+
+
+def set_sysctl(name: str, value: str) -> None:
+    """Write below /proc/sys/net of this process's network namespace."""
+    Path("/proc/sys/net", name).write_text(value)
+
+
+def bind_all(binds: list[dict[str, Any]], times: int = 1) -> list[tuple[int, int]]:
+    """Make each bind in turn, `times` over: (errno or 0, the real port)."""
+    return [bind_once(**bind) for _ in range(times) for bind in binds]
+
+
+def bind_once(
+    protocol: str,
+    family: str,
+    address: str,
+    port: int,
+    *,
+    uid: int = -1,
+    gid: int = -1,
+    sockaddr: str | None = None,
+    v6only: bool | None = None,
+    no_port: bool = False,
+    reuse: bool = False,
+    hold: bool = False,
+    connect: int | None = None,
+) -> tuple[int, int]:
+    """One bind() of a new socket, by a task whose real ids are `uid` and `gid`.
+
+    `sockaddr`: the raw address in hex, instead. `hold`: leave the socket open, listening where
+    it can. `connect`: then connect to that port of the same address.
+    """
+    kind, number = SOCKET_KINDS[protocol]
+    sock = socket.socket(FAMILIES[family], kind, number)
+    keep = False
+    try:
+        if v6only is not None:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        if no_port:
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        if reuse:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with real_ids(uid, gid):
+            if sockaddr is None:
+                sock.bind((address, port))
+            else:
+                bind_raw(sock, bytes.fromhex(sockaddr))
+        if connect is not None:
+            sock.connect((address, connect))
+        if hold:
+            if kind == socket.SOCK_STREAM:
+                sock.listen(64)
+            held.append(sock)
+            keep = True
+        return 0, sock.getsockname()[1]
+    except OSError as err:
+        return err.errno or -1, 0
+    finally:
+        if not keep:
+            sock.close()
+
+
+def bind_raw(sock: socket.socket, sockaddr: bytes) -> None:
+    """Call bind() with any bytes at all, which Python's own does not allow."""
+    if libc.bind(sock.fileno(), sockaddr, len(sockaddr)) != 0:
+        raise OSError(ctypes.get_errno(), "bind")
+
+
+@contextlib.contextmanager
+def real_ids(uid: int, gid: int) -> Any:
+    """Be `uid` and `gid` for a moment, while the effective ids and capabilities stay root's."""
+    if uid == -1 and gid == -1:
+        yield
+        return
+    os.setresgid(gid, -1, -1)
+    os.setresuid(uid, -1, -1)
+    try:
+        yield
+    finally:
+        os.setresuid(0, -1, -1)
+        os.setresgid(0, -1, -1)
+
+
+def storm(binds: list[dict[str, Any]], pause_seconds: float = 0.0) -> list[tuple[int, int, int]]:
+    """Bind without end until the next line on stdin: (index, errno, how many)."""
+    tally: dict[tuple[int, int], int] = {}
+    number = 0
+    print(json.dumps("blowing"), flush=True)
+    while True:
+        for _ in range(STORM_ROUND):
+            index = number % len(binds)
+            outcome = index, bind_once(**binds[index])[0]
+            tally[outcome] = tally.get(outcome, 0) + 1
+            number += 1
+        if pause_seconds:
+            time.sleep(pause_seconds)
+        if select.select([0], [], [], 0)[0]:
+            sys.stdin.readline()
+            return [(index, error, count) for (index, error), count in tally.items()]
+
+
+def drop_privileges(uid: int, gid: int) -> int:
+    """Become an ordinary user for good."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    return 0
+
+
+def release() -> int:
+    """Close every socket that is held."""
+    while held:
+        held.pop().close()
+    return 0
+
+
+def sysctl(name: str, value: str) -> int:
+    """Set one; the errno where the kernel refuses."""
+    try:
+        set_sysctl(name, value)
+    except OSError as err:
+        return err.errno or errno.EIO
+    return 0
+
+
+ANSWERS = {
+    "bind": bind_all,
+    "storm": storm,
+    "drop": drop_privileges,
+    "release": release,
+    "sysctl": sysctl,
+}
+
+if __name__ == "__main__":
+    main()

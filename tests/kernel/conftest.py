@@ -1,0 +1,73 @@
+"""A guard on one scratch cgroup, loaded once, and children that bind in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binder import Binder
+from guard import Guard
+from scratch import remove_cgroup, temporary_cgroup, temporary_pin_dir
+
+from portwatch.kernel import loader
+from portwatch.kernel.pins import PinDir
+
+StartBinder = Callable[..., Binder]
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Iterator[tuple[PinDir, Path]]:
+    """The programs, loaded once and attached to one scratch cgroup, for all tests to share."""
+    with temporary_cgroup() as cgroup, temporary_pin_dir() as pin_dir:
+        assert loader.ensure_loaded(pin_dir, cgroup), "a fresh load has to run the loader"
+        yield pin_dir, cgroup
+
+
+@pytest.fixture
+def start_binder(loaded: tuple[PinDir, Path]) -> Iterator[StartBinder]:
+    """Starts binders: in `cgroup`, else in the one that the programs are attached to."""
+    started: list[Binder] = []
+
+    def start(cgroup: Path | None = None, **more: Any) -> Binder:
+        started.append(Binder(cgroup or loaded[1], **more))
+        return started[-1]
+
+    yield start
+    for binder in started:
+        binder.close()
+
+
+@pytest.fixture
+def guard(loaded: tuple[PinDir, Path], binder: Binder) -> Iterator[Guard]:
+    """A guard over the shared pins, nothing counted; the binder's network is the host's to it."""
+    pin_dir, cgroup = loaded
+    guard = Guard(pin_dir, cgroup, binder.netns_cookie)
+    yield guard
+    guard.close()
+
+
+@pytest.fixture
+def binder(start_binder: StartBinder, loaded: tuple[PinDir, Path]) -> Iterator[Binder]:
+    """A child in the attached cgroup and a network of its own; cgroups made below go with it."""
+    binder = start_binder()
+    yield binder
+    binder.close()
+    for below in loaded[1].iterdir():
+        if below.is_dir():
+            remove_cgroup(below)
+
+
+@pytest.fixture
+def scratch_cgroup() -> Iterator[Path]:
+    """A cgroup of this test's own, to which nothing is attached."""
+    with temporary_cgroup() as directory:
+        yield directory
+
+
+@pytest.fixture
+def scratch_pin_dir() -> Iterator[PinDir]:
+    """A pin directory of this test's own, with nothing loaded."""
+    with temporary_pin_dir() as pin_dir:
+        yield pin_dir
