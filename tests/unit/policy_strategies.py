@@ -6,6 +6,7 @@ the boundaries of what a parsed policy names. ACCOUNTS is the machine they all l
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ ACCOUNTS = FixedAccounts(
     groups={"root": 0, "staff": 50, "ci": 7, "builders": 70},
 )
 NAMELESS_ID = 4242
+_UIDS = (*sorted(set(ACCOUNTS.users.values())), NAMELESS_ID)
+_GIDS = (*sorted(set(ACCOUNTS.groups.values())), NAMELESS_ID)
 
 UNITS = ("etcd.service", "shop-a.service", "shop-b.service", "init.scope", "user@1000.service")
 SLICES = ("system.slice", "user.slice", "app.slice", "user-1000.slice")
@@ -233,12 +236,28 @@ def subject(cgroup: str, uid: int, gid: int, host_network: bool = True) -> Subje
     )
 
 
+def binds(policy: Policy, seed: int, count: int) -> list[tuple[Subject, Endpoint]]:
+    """Return `count` binds near what the policy names: many, for the price of one draw."""
+    dice = random.Random(seed)
+    addresses, ports = addresses_near(policy), ports_near(policy)
+    found = []
+    for _ in range(count):
+        port, picked = dice.choice(ports), dice.random() < 0.35
+        if not picked and dice.random() < 0.25:
+            port = 0
+        endpoint = Endpoint(dice.choice(PROTOCOLS), port, dice.choice(addresses), picked)
+        uid, gid = dice.choice(_UIDS), dice.choice(_GIDS)
+        who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5)
+        found.append((who, endpoint))
+    return found
+
+
 def subjects() -> st.SearchStrategy[Subject]:
     """Draw a task: a cgroup that the generated selectors are about, and accounts likewise."""
     return st.builds(
         subject,
         st.sampled_from(CGROUPS),
-        st.sampled_from((*sorted(set(ACCOUNTS.users.values())), NAMELESS_ID)),
-        st.sampled_from((*sorted(set(ACCOUNTS.groups.values())), NAMELESS_ID)),
+        st.sampled_from(_UIDS),
+        st.sampled_from(_GIDS),
         st.booleans(),
     )

@@ -9,6 +9,7 @@ from policy_strategies import (
     ACCOUNTS,
     CGROUPS,
     FixedAccounts,
+    binds,
     endpoints,
     policies,
     ports_near,
@@ -30,7 +31,7 @@ VERDICTS = ("allowed", "denied", "recorded")
 steady = settings(
     derandomize=True,
     deadline=None,
-    max_examples=250,
+    max_examples=400,
     suppress_health_check=list(HealthCheck),
 )
 brief = settings(steady, max_examples=60)
@@ -68,9 +69,7 @@ def test_tables_agree_with_the_reference(data: st.DataObject) -> None:
     """Any bind of any policy gets from the tables what decide() says."""
     policy = parse(data.draw(policies()))
     tables = compile_policy(policy, ACCOUNTS)
-    for _ in range(12):
-        who = data.draw(subjects())
-        endpoint = data.draw(endpoints(policy))
+    for who, endpoint in binds(policy, data.draw(st.integers(0, 1 << 32)), 60):
         assert looked_up(tables, who, endpoint) == outcome(decide(policy, who, endpoint))
 
 
