@@ -131,6 +131,7 @@ struct violation {
 	__u64 count;
 	__u64 reported;           /* of them, handed to the ring buffer or counted as lost */
 	__u64 last_event_ns;      /* boot time */
+	__u64 first_ns;           /* boot time; orders the series that a scrape has room for */
 	__u32 lock;               /* struct bpf_spin_lock */
 	__u32 pad;
 };

@@ -53,9 +53,9 @@ static __always_inline void observe(const struct bind *bind)
 
 /* The entry that counts this violation. Where the map is full, the one for all the rest, which
  * userspace put there before the first bind: coarser, but exact. */
-static __always_inline struct violation *find_violation(struct violation_key *key)
+static __always_inline struct violation *find_violation(struct violation_key *key, u64 now)
 {
-	struct violation fresh = {};
+	struct violation fresh = {.first_ns = now};
 	struct violation *entry = find(MAP(violations), key);
 
 	if (entry)
@@ -132,7 +132,7 @@ static __always_inline void report_violation(struct tables *tables, struct count
 		.protocol = bind->label,
 		.verdict = facts->verdict,
 	};
-	struct violation *entry = find_violation(&key);
+	struct violation *entry = find_violation(&key, facts->time_ns);
 
 	if (!entry)
 		return;

@@ -179,9 +179,9 @@ class Agent:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        if self._reload_wanted or self._watch.settled(now):
+        if self._watch.settled(now) or self._reload_wanted:
+            self._reload(even_unchanged=self._reload_wanted)
             self._reload_wanted = False
-            self._reload()
         if not self._pin_dir.exists():
             raise NotLoaded(
                 f"{self._pin_dir.path} was unloaded: nothing is enforced any more",
@@ -200,9 +200,14 @@ class Agent:
         if self._tail.due(totals.events_suppressed):
             self._tell_tails()
 
-    def _reload(self) -> None:
+    def _reload(self, even_unchanged: bool) -> None:
+        """SIGHUP loads an unchanged policy again too: users and groups may have changed."""
         try:
-            self.publish(self._source.load())
+            loaded = self._source.load()
+            if even_unchanged or loaded.policy.sha256 != self._state.sha256:
+                self.publish(loaded)
+            else:
+                self._state.last_load_successful = True
         except PortwatchError as err:
             self._refuse(err)
 
@@ -231,7 +236,7 @@ class Agent:
         for entry, count in self._tail.tails(self._readings.violations(), self._clock.boot_ns()):
             self._emit(
                 {
-                    "time": iso(self._clock.wall_ns_of(entry.last_event_ns)),
+                    "time": iso(self._clock.wall_ns()),
                     "kind": "violation",
                     "verdict": entry.verdict,
                     "constraint": names.text(entry.constraint),

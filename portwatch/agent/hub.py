@@ -132,9 +132,7 @@ class EventHub:
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.buffer else 0)
         if self._selector.get_key(reader.connection).events != wanted:
-            self._selector.modify(
-                reader.connection, wanted, lambda: self._serve(reader)
-            )
+            self._selector.modify(reader.connection, wanted, lambda: self._serve(reader))
 
     def _drop(self, reader: _Reader) -> None:
         self._selector.unregister(reader.connection)

@@ -8,7 +8,6 @@ nothing has changed for a moment, so that a file that is replaced half-way is no
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +79,6 @@ class PolicyWatch:
     def __init__(self, source: PolicySource) -> None:
         self._source = source
         self._inotify = INotify(nonblocking=True)
-        self._watched: dict[str, int] = {}
         self._first_change: float | None = None
         self._last_change = 0.0
         self._watch()
@@ -119,11 +117,8 @@ class PolicyWatch:
         """Watch every directory through which the policy is reached, links followed."""
         path = self._source.path or self._source.default_dir
         wanted = {str(path.parent), str(path.resolve().parent)}
-        for directory in (path, path.resolve()):
-            if directory.is_dir():
-                wanted.add(str(directory))
+        if path.is_dir():
+            wanted |= {str(path), str(path.resolve())}
         for directory in wanted:
-            with contextlib.suppress(OSError):
-                self._watched[directory] = self._inotify.add_watch(
-                    os.path.realpath(directory), WATCHED
-                )
+            with contextlib.suppress(OSError):  # not there yet: SIGHUP, or a later change, will do
+                self._inotify.add_watch(directory, WATCHED)

@@ -212,9 +212,7 @@ class Publisher:
                 pairs.append((bytes(key), class_number.to_bytes(4, "little")))
         self._maps["accounts"].put_all(pairs)
 
-    def _enter(
-        self, found: dict[str, int], published: Published, tables: layout.Tables
-    ) -> None:
+    def _enter(self, found: dict[str, int], published: Published, tables: layout.Tables) -> None:
         """Classify cgroups; one that does not fit is left to its nearest known ancestor."""
         workloads = self.names.numbers(cgroup_name(path) for path in found)
         pairs = []

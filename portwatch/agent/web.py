@@ -53,7 +53,7 @@ ServerHandler.server_software = "portwatch"  # not the version of Python
 
 
 class WebServer:
-    """Serves until stopped; the port it got is in `port`."""
+    """Serves until stopped; `url` has the port that it got."""
 
     def __init__(self, listen: str, registry: CollectorRegistry, readiness: Readiness) -> None:
         host, port = parse_listen(listen)
@@ -73,7 +73,8 @@ class WebServer:
                 hint="choose another address with --listen",
             ) from err
         self._server.set_app(self._dispatch)
-        self.port = int(self._server.server_address[1])
+        shown = f"[{host}]" if ":" in host else host or "0.0.0.0"  # noqa: S104 (only shown)
+        self.url = f"http://{shown}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def start(self) -> None:

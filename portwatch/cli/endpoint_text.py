@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portwatch.errors import UsageError
-from portwatch.policy.addresses import Address
+from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.decide import Endpoint
 from portwatch.policy.ports import PROTOCOLS
 
@@ -21,7 +21,7 @@ def parse_endpoint(port: str, address: str, picked: bool) -> Endpoint:
         )
     if number == EPHEMERAL:
         value = 0
-    elif number.isdecimal() and 0 < int(number) <= 65535:
+    elif number.isascii() and number.isdecimal() and 0 < int(number) <= 65535:
         value = int(number)
     else:
         raise UsageError(

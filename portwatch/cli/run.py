@@ -108,7 +108,7 @@ def _serve(
             web.start()
             click.echo(
                 f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
-                f"http://{listen}/metrics; Ctrl-C ends it",
+                f"{web.url}/metrics; Ctrl-C ends it",
                 err=True,
             )
             agent.run()

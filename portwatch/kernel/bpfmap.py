@@ -157,7 +157,7 @@ class BatchOptions(ctypes.Structure):
 
 def possible_cpus() -> int:
     """How many values a per-CPU map hands out: /sys/devices/system/cpu/possible."""
-    with open("/sys/devices/system/cpu/possible") as file:  # noqa: PTH123
+    with open("/sys/devices/system/cpu/possible") as file:
         last = file.read().strip().replace(",", "-").split("-")[-1]
     return int(last) + 1
 

@@ -193,7 +193,7 @@ def object_get(path: str) -> int:
 def object_pin(fd: int, path: str) -> None:
     """Pin `fd`, readable and writable by its owner alone."""
     check(library().bpf_obj_pin(fd, os.fsencode(path)), path)
-    os.chmod(path, 0o600)  # noqa: PTH101 (paths here are strings throughout)
+    os.chmod(path, 0o600)
 
 
 Info = TypeVar("Info", MapInfo, ProgramInfo, LinkInfo)

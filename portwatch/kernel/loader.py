@@ -224,9 +224,7 @@ class _Load:
             loaded_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             features=int(self.facts.features),
         )
-        libbpf.check(
-            libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(meta), 0), "meta"
-        )
+        libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(meta), 0), "meta")
 
 
 def remove(pin_dir: PinDir) -> None:

@@ -31,9 +31,7 @@ class MapSpec:
 
 
 def _hash(key: type[ctypes.Structure], value_size: int, entries: int, reason: str) -> MapSpec:
-    return MapSpec(
-        libbpf.MAP_HASH, sizeof(key), value_size, entries, libbpf.F_NO_PREALLOC, reason
-    )
+    return MapSpec(libbpf.MAP_HASH, sizeof(key), value_size, entries, libbpf.F_NO_PREALLOC, reason)
 
 
 def _violation_types() -> btf.MapTypes:
@@ -127,9 +125,7 @@ MAPS: dict[str, MapSpec] = {
 def create(name: str) -> int:
     """Make the map; its descriptor. OSError with the kernel's reason."""
     spec = MAPS[name]
-    options = libbpf.MapCreateOptions(
-        sz=sizeof(libbpf.MapCreateOptions), map_flags=spec.flags
-    )
+    options = libbpf.MapCreateOptions(sz=sizeof(libbpf.MapCreateOptions), map_flags=spec.flags)
     inner = create("meta") if spec.type == libbpf.MAP_ARRAY_OF_MAPS else None
     if inner is not None:
         options.inner_map_fd = inner

@@ -22,6 +22,7 @@ from portwatch.kernel.bpfmap import BpfMap
 
 DEFAULT_PIN_DIR = Path("/sys/fs/bpf/portwatch")
 BPFFS_MAGIC = 0xCAFE4A11
+MOUNT_FLAGS = 0xE  # nosuid nodev noexec
 LOCK_WAIT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.02
 
@@ -102,13 +103,17 @@ class PinDir:
                 )
             yield
 
-    def agent_runs(self) -> bool:
-        """Whether an agent holds its lock now."""
+    def agent_pid(self, locks: Path = Path("/proc/locks")) -> int | None:
+        """The process that holds the agent's lock, by proc_locks(5); None where none does."""
         try:
-            with _locked(self.agent) as mine:
-                return not mine
-        except NotLoaded:
-            return False
+            inode = self.agent.stat().st_ino
+        except OSError:
+            return None
+        for line in locks.read_text().splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and fields[5].rpartition(":")[2] == str(inode):
+                return int(fields[4])
+        return None
 
 
 def foreign(path: Path) -> PinMismatch:
@@ -132,7 +137,7 @@ def ensure_bpffs(directory: Path) -> None:
             hint="choose a --pin-dir below /sys/fs/bpf",
         )
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"bpf", os.fsencode(parent), b"bpf", 0xE, b"mode=0700") != 0:  # nosuid nodev noexec
+    if libc.mount(b"bpf", os.fsencode(parent), b"bpf", MOUNT_FLAGS, b"mode=0700") != 0:
         reason = os.strerror(ctypes.get_errno())
         raise KernelError(
             f"no BPF file system at {parent}, and mounting one failed: {reason}",

@@ -14,9 +14,7 @@ from portwatch.kernel.bpfmap import BpfMap
 log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 1024
-SAMPLE_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-)
+SAMPLE_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 STOP = -1
 
 

@@ -95,8 +95,10 @@ def _lives(pidfd: int) -> bool:
 
 def _exe(directory: Path) -> str | None:
     try:
-        return os.readlink(directory / "exe").encode("utf-8", "surrogateescape").decode(
-            "utf-8", "backslashreplace"
+        return (
+            os.readlink(directory / "exe")
+            .encode("utf-8", "surrogateescape")
+            .decode("utf-8", "backslashreplace")
         )
     except OSError:
         return None

@@ -1,0 +1,43 @@
+# `make` alone prints its targets. CI runs these same targets and nothing else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+STAMP := $(VENV)/.ready
+APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format
+
+.PHONY: help setup run demo test bench lint format clean
+
+help: ## print the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
+
+$(STAMP): pyproject.toml scripts/setup
+	scripts/setup $(VENV) $(APT_PACKAGES)
+	@touch $@
+
+run: setup ## run the agent on the built-in policy, which records; Ctrl-C ends it
+	@exec $(VENV)/bin/portwatch run
+
+demo: setup ## a tour on this machine in a scratch cgroup
+	@$(VENV)/bin/portwatch demo
+
+test: setup lint ## every test, kernel tests included (as root)
+	$(VENV)/bin/python -m pytest
+
+bench: setup ## measure what DESIGN asks, side by side in one run
+	@$(VENV)/bin/python -m bench
+
+lint: setup ## ruff, mypy --strict, clang-format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	clang-format --dry-run --Werror bpf/*.[ch]
+
+format: setup ## put the sources in form
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	clang-format -i bpf/*.[ch]
+
+clean: ## remove the venv and what tools leave
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

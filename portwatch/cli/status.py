@@ -1,0 +1,142 @@
+"""`status`: what is enforced now."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from portwatch.cli.options import json_option, pin_dir_option
+
+
+@click.command()
+@pin_dir_option
+@json_option
+def status(pin_dir: Path, as_json: bool) -> None:
+    """Show hooks, mode, policy and counters, and what this kernel cannot do.
+
+    Exit status 3 where nothing is loaded.
+    """
+    facts = gather(pin_dir)
+    click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
+
+
+def gather(pin_dir: Path) -> dict[str, Any]:
+    """Everything that `status` shows, by name; NotLoaded where there is nothing."""
+    from portwatch import __version__
+    from portwatch.cli.enforcement import policy_in_kernel
+    from portwatch.errors import NotLoaded
+    from portwatch.kernel.loader import read_meta
+    from portwatch.kernel.names import Names
+    from portwatch.kernel.pins import PinDir
+    from portwatch.kernel.readings import Readings
+    from portwatch.kernel.slots import Slots
+    from portwatch.kernel.uncovered import uncovered
+
+    pins = PinDir(pin_dir)
+    readings = Readings(pins)
+    meta = read_meta(pins)
+    totals = readings.totals()
+    names = Names(pins.open_map("names"))
+    try:
+        policy, stored = policy_in_kernel(pins)
+        with Slots(pins) as slots:
+            generation = slots.generation
+        in_force: dict[str, Any] | None = {
+            "source": stored.origin,
+            "sha256": policy.sha256,
+            "mode": policy.mode,
+            "constraints": len(policy.constraints),
+            "generation": generation,
+            "age_seconds": round(time.time() - stored.published_at, 1),
+        }
+    except NotLoaded:
+        in_force = None
+    hooks = readings.hooks()
+    verdicts = ("allowed", "denied", "recorded")
+    return {
+        "version": __version__,
+        "pin_dir": str(pin_dir),
+        "loaded_seconds_ago": round(
+            (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - meta.loaded_ns) / 1e9, 1
+        ),
+        "agent_pid": pins.agent_pid(),
+        "enforcing": in_force is not None and all(h.attached for h in hooks if h.required),
+        "policy": in_force,
+        "hooks": {hook.name: hook.attached for hook in hooks},
+        "binds": {
+            verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
+            for verdict in verdicts
+        },
+        "violations": [
+            {
+                "constraint": names.text(entry.constraint),
+                "verdict": entry.verdict,
+                "workload": names.text(entry.workload),
+                "protocol": entry.protocol,
+                "port": entry.port,
+                "count": entry.count,
+            }
+            for entry in sorted(readings.violations(), key=lambda entry: -entry.count)
+        ],
+        "unjudged": totals.unjudged,
+        "events_lost": totals.events_lost,
+        "events_suppressed": totals.events_suppressed,
+        "uncovered": uncovered(meta.features),
+    }
+
+
+SHOWN_VIOLATIONS = 10
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    agent = f"pid {facts['agent_pid']}" if facts["agent_pid"] else "not running"
+    lines = [
+        f"portwatch {facts['version']}",
+        f"  pins      {facts['pin_dir']}, loaded {_ago(facts['loaded_seconds_ago'])}",
+        f"  agent     {agent}",
+    ]
+    policy = facts["policy"]
+    if policy is None:
+        lines.append("  policy    none in force: every bind goes through")
+    else:
+        lines += [
+            f"  policy    {policy['source']}, {policy['constraints']} constraints, "
+            f"in force for {_span(policy['age_seconds'])}",
+            f"            sha256 {policy['sha256'][:12]}, generation {policy['generation']}",
+            f"  mode      {policy['mode']}",
+        ]
+    hooks = [name if up else f"{name} GONE" for name, up in facts["hooks"].items()]
+    binds = " · ".join(f"{verdict} {count:,}" for verdict, count in facts["binds"].items())
+    lines += [
+        f"  hooks     {', '.join(hooks)}",
+        f"  binds     {binds}",
+        f"  events    lost {facts['events_lost']:,} · suppressed {facts['events_suppressed']:,}",
+    ]
+    if facts["violations"]:
+        lines.append("violations")
+        for entry in facts["violations"][:SHOWN_VIOLATIONS]:
+            lines.append(
+                f"  {entry['count']:>7,}  {entry['verdict']} {entry['protocol']} {entry['port']} "
+                f"by {entry['workload']}: {entry['constraint']}"
+            )
+        rest = len(facts["violations"]) - SHOWN_VIOLATIONS
+        if rest > 0:
+            lines.append(f"           … and {rest:,} more; --json has all")
+    lines.append("not covered on this kernel")
+    lines += [f"  {gap}: {text}" for gap, text in facts["uncovered"].items()]
+    return lines
+
+
+def _ago(seconds: float) -> str:
+    return f"{_span(seconds)} ago"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
