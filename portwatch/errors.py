@@ -1,7 +1,7 @@
 """What can go wrong, as one tree.
 
     PortwatchError                 exit 1
-    ├── PolicyError                exit 2   a policy that does not parse or check; lists every problem
+    ├── PolicyError                exit 2   a policy that does not parse or check; has every problem
     ├── UsageError                 exit 2   an option or argument that makes no sense here
     │   └── AlreadyRunning         exit 2   another agent holds this pin directory
     └── KernelError                exit 3   the kernel, a privilege or a package is missing

@@ -1,4 +1,4 @@
-"""The hooks by name: what each is for, what it attaches to, and whether portwatch can do without."""
+"""The hooks by name: what each is for, what it attaches to, and which portwatch can do without."""
 
 from __future__ import annotations
 

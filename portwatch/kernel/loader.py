@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from portwatch import errors
-from portwatch.errors import KernelError, PinMismatch, PrivilegeMissing
+from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.features import KernelFacts, probe
 from portwatch.kernel.hooks import HOOKS, Hook
@@ -39,7 +39,7 @@ def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
         return False
     command = [sys.executable, "-m", "portwatch.kernel.loader", str(pin_dir.path), str(cgroup)]
     try:
-        done = subprocess.run(  # noqa: S603 (our own interpreter, no shell)
+        done = subprocess.run(
             command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as err:

@@ -11,7 +11,6 @@ import mmap
 from types import TracebackType
 
 from portwatch.kernel import layout
-from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.pins import PinDir
 
 TABLES_BYTES = ctypes.sizeof(layout.Tables)
@@ -50,7 +49,7 @@ class Slots:
         return int(self._control.generation)
 
     def next_generation(self) -> int:
-        """The one to publish next; 0 is left out when the number wraps, and so is its slot's twin."""
+        """The one to publish next, in the other slot; 0 is left out when the number wraps."""
         following = (self.generation + 1) & 0xFFFFFFFF
         return following or 2
 

@@ -32,7 +32,7 @@ def find_listeners() -> list[Listener]:
     """What listens now; PortwatchError where the listing fails."""
     command = [sys.executable, "-m", "portwatch.node.listeners"]
     try:
-        done = subprocess.run(  # noqa: S603 (our own interpreter, no shell)
+        done = subprocess.run(
             command, capture_output=True, text=True, timeout=LISTING_TIMEOUT_SECONDS, check=True
         )
         return [Listener(**fields) for fields in json.loads(done.stdout)]

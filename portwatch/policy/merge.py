@@ -117,7 +117,7 @@ def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
 def _add_definitions(merged: Merged, group: Spot | None, kind: str) -> None:
     known = merged.definitions[kind]
     for name in group.value if group else ():
-        assert group is not None  # noqa: S101  # for mypy: the loop is empty otherwise
+        assert group is not None  # for mypy: the loop is empty otherwise
         spot = group.at(name)
         if name in known:
             first = known[name].where(key=True)

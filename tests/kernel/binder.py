@@ -31,6 +31,7 @@ class Bind:
     reuse: bool = False
     hold: bool = False
     connect: int | None = None
+    move: str | None = None
 
     @property
     def socket_family(self) -> str:

@@ -91,11 +91,13 @@ def bind_once(
     reuse: bool = False,
     hold: bool = False,
     connect: int | None = None,
+    move: str | None = None,
 ) -> tuple[int, int]:
     """One bind() of a new socket, by a task whose real ids are `uid` and `gid`.
 
     `sockaddr`: the raw address in hex, instead. `hold`: leave the socket open, listening where
-    it can. `connect`: then connect to that port of the same address.
+    it can. `connect`: then connect to that port of the same address. `move`: between socket() and
+    bind() this process goes to that cgroup.
     """
     kind, number = SOCKET_KINDS[protocol]
     sock = socket.socket(FAMILIES[family], kind, number)
@@ -107,6 +109,8 @@ def bind_once(
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         if reuse:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if move is not None:
+            Path(move, "cgroup.procs").write_text(str(os.getpid()))
         with real_ids(uid, gid):
             if sockaddr is None:
                 sock.bind((address, port))
