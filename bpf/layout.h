@@ -27,7 +27,7 @@
                                  4 MiB that an array's value may have on 5.10 */
 #define MAX_CGROUP_DEPTH 32   /* levels walked on a miss; a deeper cgroup is found by its own id */
 
-#define CGROUP_PATH_BYTES 1008   /* with its NUL; a longer path is found by the next scan */
+#define CGROUP_PATH_BYTES 496    /* with its NUL; a longer path is found by the next scan */
 
 #define PER_SUBJECT 0xffff    /* in `uniform`: this endpoint's outcome depends on who binds */
 

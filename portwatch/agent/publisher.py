@@ -35,7 +35,7 @@ GENERATION_MAPS = ("addresses", "cgroups", "accounts", "policy")
 
 
 def cgroup_name(path: str) -> str:
-    """What a cgroup is called where no defined workload matches: its innermost unit, or its path."""
+    """What a cgroup is called where no defined workload matches: its innermost unit, or a path."""
     units, _ = systemd_units(path)
     return units[-1] if units else path
 

@@ -37,7 +37,7 @@ SCOPE_DUAL = 1
 EVENT_HOST_NETWORK = 1
 EVENT_VIOLATION = 1
 EVENT_CGROUP = 2
-CGROUP_PATH_BYTES = 1008
+CGROUP_PATH_BYTES = 496
 
 VERDICT_NAMES = ("allowed", "denied", "recorded")
 PROTOCOL_NAMES = ("tcp", "udp", "udplite", "sctp", "other", "mptcp")

@@ -94,10 +94,15 @@ MAPS: dict[str, MapSpec] = {
         btf.load_socket_mark_types,
     ),
     "events": MapSpec(
-        libbpf.MAP_RINGBUF, 0, 0, 4 * 1024 * 1024, 0, "30,000 events: over a second at 20,000/s"
+        libbpf.MAP_RINGBUF,
+        0,
+        0,
+        1024 * 1024,
+        0,
+        "7,000 events, a third of a second at 20,000/s; the agent's memory has it twice",
     ),
     "cgroup_events": MapSpec(
-        libbpf.MAP_RINGBUF, 0, 0, 1024 * 1024, 0, "1,000 cgroups made in one go; more: a rescan"
+        libbpf.MAP_RINGBUF, 0, 0, 512 * 1024, 0, "1,000 cgroups made in one go; more: a rescan"
     ),
     "names": MapSpec(
         libbpf.MAP_HASH,
