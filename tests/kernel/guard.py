@@ -77,6 +77,10 @@ class Guard:
         violations.close()
         while self._events.read():
             pass
+        self.reset_totals()
+
+    def reset_totals(self) -> None:
+        """Count binds from here; violations and events go on."""
         self._base = self._readings.totals()
 
     def forget_picked(self) -> None:
