@@ -55,18 +55,19 @@ static __always_inline bool is_unspecified(const u32 *address)
 	return !(address[0] | address[1] | address[2] | address[3]);
 }
 
-/* The published policy; null before the first. Read once per judgement, so that no bind is
- * judged by a mix of two. */
-static __always_inline struct tables *live_tables(void)
+/* Number of the published policy; 0 before the first. Read once per judgement, so that no bind
+ * is judged by a mix of two. */
+static __always_inline u32 live_generation(void)
 {
 	struct control *control = at(MAP(control), 0);
-	struct tables *tables;
-	u32 generation;
 
-	if (!control)
-		return 0;
-	generation = *(volatile u32 *)&control->generation;
-	tables = at(MAP(tables), generation & 1);
+	return control ? *(volatile u32 *)&control->generation : 0;
+}
+
+static __always_inline struct tables *find_tables(u32 generation)
+{
+	struct tables *tables = at(MAP(tables), generation & 1);
+
 	if (!tables || !generation || tables->generation != generation)
 		return 0;
 	return tables;
@@ -96,14 +97,12 @@ static __always_inline u32 endpoint_class(struct tables *tables, const struct bi
 	return tables->cross[index & (MAX_CROSS - 1)];
 }
 
-/* The task's cgroup, or the nearest ancestor that userspace has classified. */
-static __always_inline struct cgroup_class *find_cgroup(u32 generation)
+/* The nearest ancestor of the task's cgroup that userspace has classified. */
+static __always_inline struct cgroup_class *find_ancestor(u32 generation)
 {
-	struct cgroup_key key = {.id = bpf_get_current_cgroup_id(), .generation = generation};
-	struct cgroup_class *nearest = find(MAP(cgroups), &key);
+	struct cgroup_key key = {.generation = generation};
+	struct cgroup_class *nearest = 0;
 
-	if (nearest)
-		return nearest;
 	for (int level = 0; level < MAX_CGROUP_DEPTH; level++) {
 		struct cgroup_class *known;
 
@@ -137,15 +136,23 @@ static __always_inline bool in_host_network(struct tables *tables, void *context
 struct subject {
 	u32 row;
 	u32 workload; /* id in `names` */
+	bool known;   /* by its own cgroup, not by an ancestor's: that can change at any time */
 };
 
 /* Of the task that calls bind(); dimensions that the policy does not use are not looked up. */
 static __always_inline struct subject find_subject(struct tables *tables, void *context)
 {
-	struct cgroup_class *cgroup = find_cgroup(tables->generation);
-	u32 flags = tables->flags, index = cgroup ? cgroup->class : 0;
-	struct subject subject;
+	struct cgroup_key key = {
+		.id = bpf_get_current_cgroup_id(),
+		.generation = tables->generation,
+	};
+	struct cgroup_class *cgroup = find(MAP(cgroups), &key);
+	struct subject subject = {.known = cgroup};
+	u32 flags = tables->flags, index;
 
+	if (!cgroup)
+		cgroup = find_ancestor(tables->generation);
+	index = cgroup ? cgroup->class : 0;
 	if (flags & (USES_USERS | USES_GROUPS)) {
 		u64 ids = bpf_get_current_uid_gid();
 
@@ -165,22 +172,32 @@ static __always_inline struct subject find_subject(struct tables *tables, void *
 	return subject;
 }
 
-/* Outcome 0 is "allowed, whoever binds": then nobody is looked up. */
-static __always_inline u32 find_outcome(struct tables *tables, const struct bind *bind,
-					u32 *workload)
+struct judgement {
+	u32 outcome;  /* index of `outcomes`; 0 is "allowed" */
+	u32 workload; /* id in `names`; only where somebody had to be looked up */
+	bool lasting; /* the same for every such bind while this policy is in force */
+};
+
+/* Where an endpoint is allowed whoever binds, nobody is looked up. */
+static __always_inline struct judgement find_outcome(struct tables *tables, const struct bind *bind)
 {
 	u32 endpoint = endpoint_class(tables, bind);
-	u32 outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)];
+	struct judgement judgement = {
+		.outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)],
+		.lasting = true,
+	};
 
-	if (outcome) {
+	if (judgement.outcome) {
 		struct subject subject = find_subject(tables, bind->context);
 
-		*workload = subject.workload;
-		if (outcome == PER_SUBJECT) {
+		judgement.workload = subject.workload;
+		if (judgement.outcome == PER_SUBJECT) {
 			u32 cell = subject.row * tables->endpoints + endpoint;
 
-			outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+			judgement.outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+			judgement.lasting = subject.known && !(tables->flags & BEYOND_OBSERVED_KEY);
 		}
 	}
-	return outcome & (MAX_OUTCOMES - 1);
+	judgement.outcome &= MAX_OUTCOMES - 1;
+	return judgement;
 }

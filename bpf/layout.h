@@ -42,6 +42,7 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
 #define USES_USERS 2u
 #define USES_GROUPS 4u
 #define USES_NETWORK 8u
+#define BEYOND_OBSERVED_KEY (USES_USERS | USES_GROUPS | USES_NETWORK) /* decide, and are not in observed_key */
 
 /* control.flags */
 #define CONTROL_PICKED 1u     /* some policy since the load could refuse a port that the kernel picks */
@@ -139,17 +140,22 @@ struct violation {
 struct observed_key {
 	__u64 cgroup;
 	__u32 address[4];
-	__u32 uid;
 	__u16 port;               /* as asked for: 0 where the kernel picks */
 	__u8 protocol;            /* enum protocol_row */
 	__u8 scope;               /* SCOPE_* */
+	__u32 pad;
 };
 
+/* What was seen of binds alike; and, since the key holds all that decides in most policies,
+ * the memory of the verdict: a bind that was let through under this generation is again. */
 struct observed {
 	__u64 count;
 	__u64 first_ns;           /* boot time */
-	__u64 last_ns;
-	__u32 pid;                /* of the first */
+	__u64 last_ns;            /* a second old at most while binds come */
+	__u64 last_jiffies;       /* when last_ns was taken: a clock is dear, jiffies are not */
+	__u32 pid;                /* of the first, and its uid */
+	__u32 uid;
+	__u32 allowed_in;         /* generation of the policy that allows all of these; 0: ask it */
 	__u32 pad;
 };
 

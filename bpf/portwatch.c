@@ -13,44 +13,74 @@
 #define REFUSE 0
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
 
+static __always_inline int punish(struct tables *tables, struct counters *counters,
+				  struct bind *bind, const struct judgement *judgement,
+				  u32 verdict)
+{
+	struct outcome *outcome = &tables->outcomes[judgement->outcome];
+	struct violation_facts facts = {
+		.now = bpf_ktime_get_boot_ns(),
+		.constraint = outcome->constraint,
+		.workload = judgement->workload,
+		.verdict = verdict,
+		.error = verdict == DENIED ? denial_error(outcome->error) : 0,
+	};
+
+	report_violation(tables, counters, bind, &facts);
+	if (verdict == RECORDED)
+		return PROCEED;
+	set_denial_error(outcome->error);
+	return REFUSE;
+}
+
+static __always_inline u32 verdict_of(struct tables *tables, const struct bind *bind,
+				      const struct judgement *judgement)
+{
+	u32 verdict = judgement->outcome ? tables->outcomes[judgement->outcome].verdict : ALLOWED;
+
+#ifndef HAVE_POST_DENY
+	if (bind->kind == PICKED && verdict == DENIED)
+		return RECORDED;
+#endif
+	return verdict;
+}
+
 static __always_inline int judge(struct bind *bind, bool count_here)
 {
 	struct counters *counters = at(MAP(counters), 0);
-	struct tables *tables = live_tables();
-	struct outcome *outcome;
-	struct event facts = {};
-	u32 number;
+	u32 generation = live_generation(), verdict;
+	struct judgement judgement;
+	struct observed_key key;
+	struct observed *seen;
+	struct tables *tables;
 
 	if (!counters)
 		return PROCEED;
+	if (bind->kind == NUMBERED) {
+		key = observed_key(bind);
+		seen = find(MAP(observed), &key);
+		if (seen && generation && seen->allowed_in == generation) {
+			observe_again(seen);
+			if (count_here)
+				count_bind(counters, bind, ALLOWED);
+			return PROCEED;
+		}
+	}
+	tables = find_tables(generation);
 	if (!tables) {
 		counters->unjudged++;
 		return PROCEED;
 	}
+	judgement = find_outcome(tables, bind);
+	verdict = verdict_of(tables, bind, &judgement);
 	if (bind->kind == NUMBERED)
-		observe(bind);
-	number = find_outcome(tables, bind, &facts.workload);
-	outcome = &tables->outcomes[number];
-	if (number)
-		facts.verdict = outcome->verdict;
-#ifndef HAVE_POST_DENY
-	if (bind->kind == PICKED && facts.verdict == DENIED)
-		facts.verdict = RECORDED;
-#endif
-	if (!count_here && facts.verdict != DENIED)
+		observe(seen, &key, judgement.lasting && verdict == ALLOWED ? generation : 0);
+	if (!count_here && verdict != DENIED)
 		return PROCEED;
-	count_bind(counters, bind, facts.verdict);
-	if (facts.verdict == ALLOWED)
+	count_bind(counters, bind, verdict);
+	if (verdict == ALLOWED)
 		return PROCEED;
-	if (facts.verdict == DENIED)
-		facts.error = denial_error(outcome->error);
-	facts.constraint = outcome->constraint;
-	facts.time_ns = bpf_ktime_get_boot_ns();
-	report_violation(tables, counters, bind, &facts);
-	if (facts.verdict == RECORDED)
-		return PROCEED;
-	set_denial_error(outcome->error);
-	return REFUSE;
+	return punish(tables, counters, bind, &judgement, verdict);
 }
 
 static __always_inline bool may_refuse_picked(void)

@@ -8,6 +8,7 @@
 #include "classify.h"
 
 #define SECOND_NS 1000000000ull
+#define JIFFIES_OF_A_LOOK 100 /* a second at the slowest tick that Linux has, 100 Hz */
 
 static __always_inline void count_bind(struct counters *counters, const struct bind *bind,
 				       u32 verdict)
@@ -21,34 +22,47 @@ static __always_inline void count_bind(struct counters *counters, const struct b
 		binds[index]++;
 }
 
-/* An LRU map: what was seen least recently goes, and no bind waits for it. */
-static __always_inline void observe(const struct bind *bind)
+static __always_inline struct observed_key observed_key(const struct bind *bind)
 {
 	struct observed_key key = {
 		.cgroup = bpf_get_current_cgroup_id(),
-		.uid = (u32)bpf_get_current_uid_gid(),
 		.port = bind->requested_port,
 		.protocol = bind->label,
 		.scope = bind->scope,
 	};
-	struct observed *seen;
-	u64 now = coarse_clock_ns();
 
 	__builtin_memcpy(key.address, bind->address, sizeof(key.address));
-	seen = find(MAP(observed), &key);
-	if (seen) {
-		__sync_fetch_and_add(&seen->count, 1);
-		seen->last_ns = now;
-	} else {
-		struct observed first = {
-			.count = 1,
-			.first_ns = now,
-			.last_ns = now,
-			.pid = bpf_get_current_pid_tgid() >> 32,
-		};
+	return key;
+}
 
-		bpf_map_update_elem_((u64)MAP(observed), &key, &first, BPF_NOEXIST);
+/* Not atomic: `learn` wants an idea of how often, the counters are exact. */
+static __always_inline void observe_again(struct observed *seen)
+{
+	u64 jiffies = bpf_jiffies64();
+
+	seen->count++;
+	if (jiffies - seen->last_jiffies >= JIFFIES_OF_A_LOOK) {
+		seen->last_jiffies = jiffies;
+		seen->last_ns = coarse_clock_ns();
 	}
+}
+
+/* An LRU map: what was seen least recently goes, and no bind waits for it. */
+static __always_inline void observe(struct observed *seen, const struct observed_key *key,
+				    u32 allowed_in)
+{
+	struct observed first = {.count = 1, .allowed_in = allowed_in};
+
+	if (seen) {
+		seen->allowed_in = allowed_in;
+		observe_again(seen);
+		return;
+	}
+	first.first_ns = first.last_ns = coarse_clock_ns();
+	first.last_jiffies = bpf_jiffies64();
+	first.pid = bpf_get_current_pid_tgid() >> 32;
+	first.uid = bpf_get_current_uid_gid();
+	bpf_map_update_elem_((u64)MAP(observed), (void *)key, &first, BPF_NOEXIST);
 }
 
 /* The entry that counts this violation. Where the map is full, the one for all the rest, which
@@ -88,8 +102,19 @@ static __always_inline bool count_violation(struct violation *entry, u64 now, u6
 	return due;
 }
 
+/* What the judgement adds to the facts of a bind. */
+struct violation_facts {
+	u64 now;
+	u64 count;
+	u64 total;
+	u32 constraint;
+	u32 workload;
+	u16 verdict;
+	u16 error;
+};
+
 static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
-				       const struct event *facts)
+				       const struct violation_facts *facts)
 {
 	struct event *event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
 	u64 ids = bpf_get_current_pid_tgid(), owner = bpf_get_current_uid_gid();
@@ -97,8 +122,15 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 
 	if (!event)
 		return false;
-	*event = *facts;
+	__builtin_memset(event, 0, sizeof(*event));
 	event->kind = EVENT_VIOLATION;
+	event->time_ns = facts->now;
+	event->count = facts->count;
+	event->total = facts->total;
+	event->constraint = facts->constraint;
+	event->workload = facts->workload;
+	event->verdict = facts->verdict;
+	event->error = facts->error;
 	event->generation = tables->generation;
 	event->cgroup = bpf_get_current_cgroup_id();
 	event->socket_cgroup = cgroup_of_socket(sock);
@@ -123,7 +155,8 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 }
 
 static __always_inline void report_violation(struct tables *tables, struct counters *counters,
-					     const struct bind *bind, struct event *facts)
+					     const struct bind *bind,
+					     struct violation_facts *facts)
 {
 	struct violation_key key = {
 		.constraint = facts->constraint,
@@ -132,11 +165,11 @@ static __always_inline void report_violation(struct tables *tables, struct count
 		.protocol = bind->label,
 		.verdict = facts->verdict,
 	};
-	struct violation *entry = find_violation(&key, facts->time_ns);
+	struct violation *entry = find_violation(&key, facts->now);
 
 	if (!entry)
 		return;
-	if (!count_violation(entry, facts->time_ns, &facts->count, &facts->total))
+	if (!count_violation(entry, facts->now, &facts->count, &facts->total))
 		counters->events_suppressed++;
 	else if (!send_event(tables, bind, facts))
 		counters->events_lost += facts->count;

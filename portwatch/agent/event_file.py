@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -30,12 +31,19 @@ class EventFile:
             if not self._is_current():
                 os.close(self._fd)
                 self._fd = self._open()
-            os.write(self._fd, line)
+            self._append(line)
             self._failed = False
         except OSError as err:
             if not self._failed:
                 log.error("cannot write events to %s: %s", self._path, err.strerror)
             self._failed = True
+
+    def _append(self, line: bytes) -> None:
+        """All of the line or nothing: half of one would spoil the next too."""
+        written = os.write(self._fd, line)
+        if written < len(line):
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -101,7 +101,10 @@ class EventHub:
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # it went away again, or no descriptor is left: the next one may have more luck
         connection.setblocking(False)
         if len(self._readers) >= MAX_READERS:
             connection.close()
@@ -115,6 +118,8 @@ class EventHub:
 
     def _serve(self, reader: _Reader) -> None:
         """The reader's socket is ready: it went away, or takes more."""
+        if reader not in self._readers:
+            return  # dropped since select() returned
         try:
             if reader.connection.recv(4096) == b"":
                 self._drop(reader)

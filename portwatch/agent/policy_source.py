@@ -8,10 +8,12 @@ nothing has changed for a moment, so that a file that is replaced half-way is no
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inotify_simple import INotify, flags
+from inotify_simple import Event, INotify, flags
 
 from portwatch.policy.load import builtin_policy, parse_policy, policy_sources
 from portwatch.policy.model import Mode, Policy
@@ -20,9 +22,13 @@ DEFAULT_POLICY_DIR = Path("/etc/portwatch/policy.d")
 BUILTIN_ORIGIN = "builtin"
 SETTLE_SECONDS = 0.2
 MAX_SETTLE_SECONDS = 2.0
-# Not MODIFY or CREATE: a file that is still being written is no policy yet.
+MAX_LINKS = 40  # as many as the kernel follows
+ANY_NAME = "*"
+# Not MODIFY: a file that is still being written is no policy yet. Nor is one that was just
+# created; but a directory or a link may be.
 WATCHED = (
     flags.CLOSE_WRITE
+    | flags.CREATE
     | flags.MOVED_TO
     | flags.MOVED_FROM
     | flags.DELETE
@@ -81,6 +87,7 @@ class PolicyWatch:
         self._inotify = INotify(nonblocking=True)
         self._first_change: float | None = None
         self._last_change = 0.0
+        self._watched: dict[int, tuple[Path, set[str]]] = {}
         self._watch()
 
     def fileno(self) -> int:
@@ -93,7 +100,7 @@ class PolicyWatch:
 
     def notice(self, now: float) -> None:
         """Take what inotify says; `now` is monotonic, in seconds."""
-        if self._inotify.read(timeout=0):
+        if any(self._matters(event) for event in self._inotify.read(timeout=0)):
             self._first_change = now if self._first_change is None else self._first_change
             self._last_change = now
             self._watch()
@@ -113,12 +120,40 @@ class PolicyWatch:
         """Whether a change waits to settle."""
         return self._first_change is not None
 
+    def _matters(self, event: Event) -> bool:
+        if event.mask & flags.Q_OVERFLOW:
+            return True
+        if event.wd not in self._watched:
+            return False
+        directory, names = self._watched[event.wd]
+        if event.name and ANY_NAME not in names and event.name not in names:
+            return False
+        if event.mask & flags.CREATE and not event.mask & flags.ISDIR:
+            return (directory / event.name).is_symlink()
+        return True
+
     def _watch(self) -> None:
         """Watch every directory through which the policy is reached, links followed."""
-        path = self._source.path or self._source.default_dir
-        wanted = {str(path.parent), str(path.resolve().parent)}
+        path = (self._source.path or self._source.default_dir).absolute()
+        steps = list(_steps(path))
         if path.is_dir():
-            wanted |= {str(path), str(path.resolve())}
-        for directory in wanted:
-            with contextlib.suppress(OSError):  # not there yet: SIGHUP, or a later change, will do
-                self._inotify.add_watch(directory, WATCHED)
+            steps.append(path / ANY_NAME)
+        watched: dict[int, tuple[Path, set[str]]] = {}
+        for step in steps:
+            with contextlib.suppress(OSError):  # not there yet: what holds it is watched too
+                number = self._inotify.add_watch(step.parent, WATCHED)
+                watched.setdefault(number, (step.parent, set()))[1].add(step.name)
+        for number in self._watched.keys() - watched.keys():
+            with contextlib.suppress(OSError):  # it is gone, and its watch with it
+                self._inotify.rm_watch(number)
+        self._watched = watched
+
+
+def _steps(path: Path, links: int = 0) -> Iterator[Path]:
+    """The path, every link on the way to it, and what of it is not there yet."""
+    for step in (path, *path.parents):
+        is_link = step.is_symlink()
+        if step == path or is_link or not step.exists():
+            yield step
+        if is_link and links < MAX_LINKS:
+            yield from _steps(step.parent / os.readlink(step) / path.relative_to(step), links + 1)

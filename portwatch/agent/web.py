@@ -32,7 +32,8 @@ def parse_listen(listen: str) -> tuple[str, int]:
     """`ADDR:PORT`, `[ADDR]:PORT` or `:PORT`; UsageError for anything else."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535
+    if not colon or not is_port:
         raise UsageError(f"{listen!r} is not ADDR:PORT", hint=f"for example {DEFAULT_LISTEN}")
     return host, int(port)
 
@@ -67,9 +68,10 @@ class WebServer:
         server_class = type("Server", (_Server,), {"address_family": family})
         try:
             self._server = server_class((host, port), _Handler)
-        except OSError as err:
+        except (OSError, UnicodeError) as err:  # UnicodeError: no host name by IDNA's rules
+            reason = getattr(err, "strerror", None) or err
             raise UsageError(
-                f"cannot serve on {listen}: {err.strerror or err}",
+                f"cannot serve on {listen}: {reason}",
                 hint="choose another address with --listen",
             ) from err
         self._server.set_app(self._dispatch)
@@ -97,7 +99,7 @@ class WebServer:
 
 
 def _text(start: StartResponse, status: str, text: str) -> list[bytes]:
-    start(status, TEXT)
+    start(status, list(TEXT))  # wsgiref adds Content-Length to the list that it is given
     return [text.encode() + b"\n"]
 
 
@@ -106,7 +108,7 @@ def _ready(start: StartResponse, reason: str) -> list[bytes]:
 
 
 def _landing(start: StartResponse, reason: str) -> list[bytes]:
-    start("200 OK", HTML)
+    start("200 OK", list(HTML))
     state = f"not ready: {html.escape(reason)}" if reason else "ready"
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="color-scheme" content="light dark"><title>portwatch</title>

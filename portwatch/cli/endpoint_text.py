@@ -21,7 +21,7 @@ def parse_endpoint(port: str, address: str, picked: bool) -> Endpoint:
         )
     if number == EPHEMERAL:
         value = 0
-    elif number.isascii() and number.isdecimal() and 0 < int(number) <= 65535:
+    elif number.isascii() and number.isdecimal() and len(number) <= 5 and 0 < int(number) <= 65535:
         value = int(number)
     else:
         raise UsageError(

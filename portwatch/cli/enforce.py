@@ -32,7 +32,13 @@ def load(
 ) -> None:
     """Enforce a policy with no agent left running: all is pinned, and stays until `unload`."""
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.cli.enforcement import cgroup_tree, load_programs, publish, require_root
+    from portwatch.cli.enforcement import (
+        cgroup_tree,
+        load_programs,
+        publish,
+        removed_on_failure,
+        require_root,
+    )
     from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.pins import PinDir
 
@@ -41,8 +47,9 @@ def load(
     tree = cgroup_tree()
     warn_of_lockouts(loaded.policy)
     pins = PinDir(pin_dir)
-    load_programs(pins, tree, cgroup)
-    generation = publish(pins, tree, loaded)
+    with removed_on_failure(pins):
+        load_programs(pins, tree, cgroup)
+        generation = publish(pins, tree, loaded)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 
@@ -75,13 +82,23 @@ def unload(pin_dir: Path, as_json: bool) -> None:
 
     A running agent notices and ends.
     """
+    from portwatch.agent.hub import socket_path
     from portwatch.cli.enforcement import require_root
+    from portwatch.errors import UsageError
     from portwatch.kernel.loader import remove
-    from portwatch.kernel.pins import PinDir
+    from portwatch.kernel.pins import PinDir, is_bpffs
 
     require_root()
     was_there = pin_dir.is_dir()
-    remove(PinDir(pin_dir))
+    if was_there and not is_bpffs(pin_dir):
+        raise UsageError(
+            f"{pin_dir} is not on a BPF file system: nothing was removed",
+            hint="name the --pin-dir that was loaded",
+        )
+    pins = PinDir(pin_dir)
+    if pins.agent_pid() is None:
+        socket_path(pin_dir).unlink(missing_ok=True)  # left by an agent that crashed
+    remove(pins)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
     elif was_there:

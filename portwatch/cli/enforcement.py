@@ -9,9 +9,10 @@ from pathlib import Path
 
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
-from portwatch.errors import NotLoaded, PrivilegeMissing
-from portwatch.kernel.loader import ensure_loaded
+from portwatch.errors import NotLoaded, PinMismatch, PrivilegeMissing
+from portwatch.kernel.loader import ensure_loaded, remove
 from portwatch.kernel.pins import PinDir
+from portwatch.kernel.slots import Slots
 from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
@@ -41,6 +42,27 @@ def load_programs(pin_dir: PinDir, tree: CgroupTree, cgroup: Path | None) -> boo
     target = cgroup or tree.mount_point
     tree.path_below(target)
     return ensure_loaded(pin_dir, target)
+
+
+@contextmanager
+def removed_on_failure(pin_dir: PinDir) -> Iterator[None]:
+    """Where the body fails with no policy in force, its pins go again; what was in force stays."""
+    try:
+        yield
+    except BaseException:
+        if _nothing_in_force(pin_dir):
+            remove(pin_dir)
+        raise
+
+
+def _nothing_in_force(pin_dir: PinDir) -> bool:
+    try:
+        with Slots(pin_dir) as slots:
+            return slots.generation == 0
+    except NotLoaded:
+        return True
+    except PinMismatch:
+        return False
 
 
 @contextmanager

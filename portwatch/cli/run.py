@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import click
@@ -55,26 +58,46 @@ def run(
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.cli.enforcement import cgroup_tree, load_programs, require_root
+    from portwatch.agent.web import parse_listen
+    from portwatch.cli.enforcement import (
+        cgroup_tree,
+        load_programs,
+        removed_on_failure,
+        require_root,
+    )
     from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.loader import remove
     from portwatch.kernel.pins import PinDir, ensure_bpffs
 
     require_root()
+    parse_listen(listen)
     source = PolicySource(policy, mode)
     loaded = source.load()
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
     ensure_bpffs(pin_dir)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_early)  # until Agent.run() has its own
     pins.create()
     with pins.serving():
-        load_programs(pins, tree, cgroup)
-        warn_of_lockouts(loaded.policy)
         try:
-            _serve(pins, tree, source, loaded, listen, max_series, _event_printer(events_path))
-        finally:
-            if not keep:
-                remove(pins)
+            with removed_on_failure(pins), _event_printer(events_path) as emit:
+                load_programs(pins, tree, cgroup)
+                warn_of_lockouts(loaded.policy)
+                _serve(pins, tree, source, loaded, listen, max_series, emit)
+        except _EndedEarly:
+            click.echo("portwatch: ended before it was ready", err=True)
+        # Not in a `finally`: after a crash, enforcement stays.
+        if not keep:
+            remove(pins)
+
+
+class _EndedEarly(BaseException):
+    """Not KeyboardInterrupt: subprocess would not wait for the loader's end."""
+
+
+def _end_early(_number: int, _frame: FrameType | None) -> None:
+    raise _EndedEarly
 
 
 def _serve(
@@ -93,46 +116,43 @@ def _serve(
     from portwatch.kernel.readings import Readings
     from portwatch.kernel.uncovered import uncovered_gaps
 
-    with open_publisher(pins, tree) as publisher:
-        readings = Readings(pins)
+    with open_publisher(pins, tree) as publisher, closing(Readings(pins)) as readings:
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
             unclassified=lambda: publisher.unclassified,
             uncovered=uncovered_gaps(readings.features),
         )
-        agent = Agent(pins, source, publisher, readings, state, emit)
-        collector = PortwatchCollector(readings, publisher.names, state, max_series)
-        web = WebServer(listen, make_registry(collector), agent.unready_reason)
-        try:
-            agent.publish(loaded)
-            web.start()
-            click.echo(
-                f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
-                f"{web.url}/metrics; Ctrl-C ends it",
-                err=True,
-            )
-            agent.run()
-        finally:
-            web.stop()
-            agent.close()
-            readings.close()
+        with closing(Agent(pins, source, publisher, readings, state, emit)) as agent:
+            collector = PortwatchCollector(readings, publisher.names, state, max_series)
+            web = WebServer(listen, make_registry(collector), agent.unready_reason)
+            try:
+                agent.publish(loaded)
+                web.start()
+                click.echo(
+                    f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
+                    f"{web.url}/metrics; Ctrl-C ends it",
+                    err=True,
+                )
+                agent.run()
+            finally:
+                web.stop()
 
 
-def _event_printer(path: str | None) -> Callable[[dict[str, Any], bytes], None]:
+@contextmanager
+def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes], None]]:
     """Where events go: a file, stdout as JSON, or a terminal in words."""
-    from portwatch.cli.event_line import event_line
-
-    if path is None and sys.stdout.isatty():
-        return lambda event, _line: click.echo(event_line(event))
     if path is None or path == "-":
-        stdout = sys.stdout.buffer
+        from portwatch.cli.event_line import event_line
+        from portwatch.cli.stdout_events import StdoutEvents
 
-        def to_stdout(_event: dict[str, Any], line: bytes) -> None:
-            stdout.write(line)
-            stdout.flush()
-
-        return to_stdout
+        in_words = path is None and os.isatty(1)
+        with StdoutEvents() as stdout:
+            if in_words:
+                yield lambda event, _line: stdout.write(event_line(event).encode() + b"\n")
+            else:
+                yield lambda _event, line: stdout.write(line)
+        return
     from portwatch.agent.event_file import EventFile
 
     log = EventFile(Path(path))
-    return lambda _event, line: log.write(line)
+    yield lambda _event, line: log.write(line)

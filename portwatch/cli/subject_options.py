@@ -90,11 +90,13 @@ def find_subject(given: SubjectOptions) -> Subject:
 
 
 def _number(text: str | None, table: dict[str, int]) -> int:
+    from portwatch.policy.workload import MAX_ID
+
     if text is None:
         return 0
     if text in table:
         return table[text]
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MAX_ID:
         return int(text)
     raise UsageError(f"there is no account `{text}` on this machine", hint="give its number")
 

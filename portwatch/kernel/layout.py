@@ -146,10 +146,10 @@ class ObservedKey(ctypes.Structure):
     _fields_ = (
         ("cgroup", c_uint64),
         ("address", c_uint8 * 16),
-        ("uid", c_uint32),
         ("port", c_uint16),
         ("protocol", c_uint8),
         ("scope", c_uint8),
+        ("pad", c_uint32),
     )
 
 
@@ -160,7 +160,10 @@ class Observed(ctypes.Structure):
         ("count", c_uint64),
         ("first_ns", c_uint64),
         ("last_ns", c_uint64),
+        ("last_jiffies", c_uint64),
         ("pid", c_uint32),
+        ("uid", c_uint32),
+        ("allowed_in", c_uint32),
         ("pad", c_uint32),
     )
 

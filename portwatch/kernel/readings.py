@@ -43,7 +43,8 @@ class ViolationCount:
 
 @dataclass(frozen=True)
 class ObservedBind:
-    """Binds alike, let through or not. `port` 0: the kernel picked. Times: boot time in ns."""
+    """Binds alike, let through or not; `uid` is the first one's. `port` 0: the kernel picked.
+    Times: boot time in ns."""
 
     cgroup: int
     address: bytes
@@ -136,7 +137,7 @@ class Readings:
                 ObservedBind(
                     where.cgroup,
                     bytes(where.address),
-                    where.uid,
+                    seen.uid,
                     where.port,
                     layout.PROTOCOL_NAMES[where.protocol],
                     bool(where.scope & layout.SCOPE_DUAL),

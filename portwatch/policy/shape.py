@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from portwatch.policy.document import Path
+from portwatch.policy.misfits import Misfit, misfits
 from portwatch.policy.problems import Problems, quote
-from portwatch.policy.schema import Misfit, known_keys, misfits
 
 ShapeError = tuple[Path, str, bool]
 """Where, what is wrong, and whether the key (not its value) is meant."""
@@ -54,24 +54,22 @@ def shape_errors(data: Any, problems: Problems) -> Iterator[ShapeError]:
 def _explain(misfit: Misfit, problems: Problems) -> ShapeError:
     """Turn one misfit into a path, a message and whether it is about the key."""
     kind, path, value = misfit.kind, misfit.path, misfit.value
-    context = misfit.context
     key = str(path[-1]) if path else ""
-    if kind == "extra_forbidden":
-        known = known_keys(path[:-1])
-        meant = problems.did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+    if kind == "unknown key":
+        meant = problems.did_you_mean(key, misfit.fitting)
+        meant = meant or f"; known here: {', '.join(misfit.fitting)}"
         return path, f"unknown key {quote(key)}{meant}", True
     if kind == "missing":
         return path[:-1], f"{quote(key)} is missing", False
-    if kind == "literal_error" and isinstance(value, (str, int)):
-        expected = context["expected"].replace(" or ", ", ").split(", ")
-        choices = [word.strip("'") for word in expected]
-        meant = problems.did_you_mean(str(value), choices) or f"; it is {_any_of(choices)}"
+    if kind == "choice" and key != "version":
+        meant = problems.did_you_mean(str(value), misfit.fitting)
+        meant = meant or f"; it is {_any_of(misfit.fitting)}"
         return path, f"unknown {key} {quote(value)}{meant}", False
-    if kind in ("too_short", "string_too_short"):
+    if kind == "empty":
         return path, f"{_name(path)} is empty", False
-    if kind == "string_too_long":
-        return path, f"longer than {context['max_length']} characters", False
-    if kind in ("greater_than_equal", "less_than_equal") and key != "version":
+    if kind == "long":
+        return path, f"longer than {misfit.fitting[0]} characters", False
+    if kind == "range":
         return path, _out_of_range(path, value), False
     return path, f"{_name(path)} must be {_expected(path)}, not {quote(value)}", False
 
@@ -107,5 +105,5 @@ def _out_of_range(path: Path, value: Any) -> str:
     return f"port {quote(value)[1:-1]} is not between 1 and 65535"
 
 
-def _any_of(words: list[str]) -> str:
+def _any_of(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + " or " + words[-1]
