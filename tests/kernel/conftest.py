@@ -27,7 +27,8 @@ def loaded() -> Iterator[tuple[PinDir, Path]]:
 
 @pytest.fixture
 def start_binder(loaded: tuple[PinDir, Path]) -> Iterator[StartBinder]:
-    """Starts binders: in `cgroup`, else in the one that the programs are attached to."""
+    """Starts binders: in `cgroup`, else in the one that the programs are attached to; at the end
+    they go, and with them the cgroups that were made below it."""
     started: list[Binder] = []
 
     def start(cgroup: Path | None = None, **more: Any) -> Binder:
@@ -37,6 +38,9 @@ def start_binder(loaded: tuple[PinDir, Path]) -> Iterator[StartBinder]:
     yield start
     for binder in started:
         binder.close()
+    for below in loaded[1].iterdir():
+        if below.is_dir():
+            remove_cgroup(below)
 
 
 @pytest.fixture
@@ -49,14 +53,9 @@ def guard(loaded: tuple[PinDir, Path], binder: Binder) -> Iterator[Guard]:
 
 
 @pytest.fixture
-def binder(start_binder: StartBinder, loaded: tuple[PinDir, Path]) -> Iterator[Binder]:
-    """A child in the attached cgroup and a network of its own; cgroups made below go with it."""
-    binder = start_binder()
-    yield binder
-    binder.close()
-    for below in loaded[1].iterdir():
-        if below.is_dir():
-            remove_cgroup(below)
+def binder(start_binder: StartBinder) -> Binder:
+    """A child in the attached cgroup and a network of its own."""
+    return start_binder()
 
 
 @pytest.fixture

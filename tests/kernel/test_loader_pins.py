@@ -380,7 +380,9 @@ def test_one_agent_at_a_time(end: signal.Signals, scratch_pin_dir: PinDir) -> No
     """serving() is one process's; a second gets AlreadyRunning with a hint; a holder that was
     killed holds nothing."""
     scratch_pin_dir.create()
+    assert scratch_pin_dir.agent_pid() is None
     with held_elsewhere(scratch_pin_dir, "serving") as other:
+        assert scratch_pin_dir.agent_pid() == other.pid
         with pytest.raises(AlreadyRunning) as caught, scratch_pin_dir.serving():
             pass
         assert "--pin-dir" in caught.value.hint
@@ -388,6 +390,7 @@ def test_one_agent_at_a_time(end: signal.Signals, scratch_pin_dir: PinDir) -> No
             pass  # the agent at rest keeps nobody from changing the policy
         os.kill(other.pid, end)
         other.wait()
+        assert scratch_pin_dir.agent_pid() is None
         with (
             scratch_pin_dir.serving(),
             pytest.raises(AlreadyRunning),
