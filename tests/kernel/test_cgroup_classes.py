@@ -1,0 +1,283 @@
+"""Cgroups come and go while a policy is live: told, classified, forgotten."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from binder import Binder
+from guard import Guard
+from scratch import fresh_name
+
+from portwatch.errors import PolicyError
+from portwatch.kernel import layout
+from portwatch.kernel.ringbuf import RingReader
+from portwatch.node.accounts import AccountTable
+from portwatch.node.cgroups import find_cgroup2
+from portwatch.node.paths import HostPaths
+
+N = 23
+SHOP = """
+version: 1
+mode: enforce
+constraints:
+  - {name: shop, for: {cgroup: "/shop/*"}, deny: [9000]}
+"""
+
+
+def keys_of(guard: Guard) -> set[int]:
+    """The cgroup ids that the live policy has classified in the kernel."""
+    opened = guard.pin_dir.open_map("cgroups")
+    keys = [layout.CgroupKey.from_buffer_copy(key) for key in opened.keys()]
+    opened.close()
+    live = guard.publisher.slots.generation
+    return {key.id for key in keys if key.generation == live}
+
+
+def test_a_new_cgroup_is_classified(guard: Guard, binder: Binder) -> None:
+    """A cgroup made under a live policy has its parent's constraints until it is classified, and
+    from then on its own."""
+    guard.make("/shop")
+    guard.publish(SHOP)
+    place = guard.make("/shop/api")
+    binder.move(place)
+    assert binder.bind(9000) == "ok"
+    assert guard.publisher.classify("/shop/api") is True
+    assert binder.bind(9000) == "EACCES"
+    assert guard.violations == {("shop", "/shop/api", 9000, "tcp", "denied"): 1}
+    assert guard.publisher.path_of(place.stat().st_ino) == "/shop/api"
+
+
+def test_many_new_cgroups_of_many_classes(guard: Guard, binder: Binder) -> None:
+    """Classes that no cgroup had when the policy was published are made as cgroups appear."""
+    constraints = "".join(
+        f"  - {{name: c{n}, for: {{cgroup: /c{n}}}, deny: [{9000 + n}]}}\n" for n in range(N)
+    )
+    guard.publish(f"version: 1\nmode: enforce\nconstraints:\n{constraints}")
+    for n in range(N):
+        binder.move(guard.make(f"/c{n}"))
+        assert guard.publisher.classify(f"/c{n}")
+        assert binder.bind(9000 + n) == "EACCES"
+        assert binder.bind(9000 + (n + 1) % N) == "ok"
+    assert guard.violations == {
+        (f"c{n}", f"/c{n}", 9000 + n, "tcp", "denied"): 1 for n in range(N)
+    }
+
+
+def test_a_cgroup_that_vanished(guard: Guard) -> None:
+    """A cgroup that is gone before it is classified is no error, and enters no table."""
+    guard.publish(SHOP)
+    before = keys_of(guard)
+    guard.make("/gone").rmdir()
+    assert guard.publisher.classify("/gone") is False
+    assert guard.publisher.classify("/never/there") is False
+    assert keys_of(guard) == before
+
+
+def test_cgroups_that_vanish_while_they_are_scanned(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cgroup that vanishes between the scan and its entry hurts nobody, and the next rescan
+    drops it."""
+    place = guard.make("/short/lived")
+    number = place.stat().st_ino
+    scan = type(guard.tree).scan
+
+    def scan_then_vanish(tree: object) -> dict[str, int]:
+        found = scan(guard.tree)
+        if place.exists():
+            place.rmdir()
+        return found
+
+    monkeypatch.setattr(type(guard.tree), "scan", scan_then_vanish)
+    guard.publish(SHOP)
+    assert number in keys_of(guard)
+    monkeypatch.undo()
+    guard.publisher.rescan()
+    assert number not in keys_of(guard)
+    assert guard.publisher.path_of(number) is None
+
+
+def test_forget_drops_a_cgroup_and_all_below_it(guard: Guard) -> None:
+    """What is forgotten is out of the kernel's table, with everything below it and nothing beside."""
+    paths = ("/gone", "/gone/a", "/gone/a/b", "/gone-not", "/stays")
+    ids = {path: guard.make(path).stat().st_ino for path in paths}
+    guard.publish(SHOP)
+    assert set(ids.values()) <= keys_of(guard)
+    guard.publisher.forget("/gone")
+    assert {path for path, number in ids.items() if number in keys_of(guard)} == {
+        "/gone-not",
+        "/stays",
+    }
+    assert set(guard.publisher.cgroups) == {"/", "/gone-not", "/stays"}
+    assert guard.publisher.path_of(ids["/gone/a"]) is None
+    guard.publisher.forget("/never/there")
+
+
+def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
+    """A rescan classifies what is new, drops what is gone, and tells apart a cgroup that was
+    removed and made again under the same path."""
+    guard.make("/shop")
+    old = guard.make("/shop/again")
+    guard.make("/shop/gone")
+    guard.publish(SHOP)
+    (guard.cgroup / "shop/gone").rmdir()
+    old_id = old.stat().st_ino
+    old.rmdir()
+    again = guard.make("/shop/again")
+    new = guard.make("/shop/new")
+    guard.publisher.rescan()
+    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/again", "/shop/new"}
+    assert keys_of(guard) == set(guard.publisher.cgroups.values())
+    assert old_id not in keys_of(guard)
+    for place in (again, new):
+        binder.move(place)
+        assert binder.bind(9000) == "EACCES"
+
+
+def test_a_superseded_publisher_leaves_the_others_policy_alone(
+    guard: Guard, binder: Binder
+) -> None:
+    """Whoever was superseded enters no cgroup of its own policy into the other's."""
+    guard.make("/shop")
+    guard.publish(SHOP)
+    other = Guard(guard.pin_dir, guard.cgroup)
+    other.publish(SHOP.replace("/shop/*", "/elsewhere"))
+    binder.move(guard.make("/shop/api"))
+    before = keys_of(other)
+    guard.publisher.classify("/shop/api")
+    guard.publisher.rescan()
+    assert keys_of(other) == before
+    assert binder.bind(9000) == "ok"
+    other.close()
+
+
+# 131 user classes times 131 group classes: more than the subjects table has room for.
+TOO_MUCH = "version: 1\nmode: enforce\nconstraints:\n" + "".join(
+    f"  - {{name: {key[0]}{n}, for: {{{key}: {n}}}, errno: EPERM, deny: [{8000 + n}]}}\n"
+    f"  - {{name: {key[0]}a{n}, for: {{{key}: {n}}}, addresses: [127.0.{n}.0/24],"
+    f" deny: [9000]}}\n"
+    for n in range(1, 131)
+    for key in ("user", "group")
+)
+LOOPBACK = """
+version: 1
+mode: enforce
+constraints:
+  - {name: local, addresses: [127.0.0.0/8], deny: [9000]}
+"""
+NOBODY = AccountTable({}, {})
+
+
+def test_a_policy_that_does_not_fit_leaves_the_old_one_live(
+    guard: Guard, binder: Binder
+) -> None:
+    """PolicyError, and then the old policy judges as before, knows its cgroups, and takes new ones."""
+    place = guard.make("/shop/api")
+    guard.publish(SHOP)
+    live = guard.publisher.slots.generation
+    with pytest.raises(PolicyError, match="too much"):
+        guard.publish(TOO_MUCH, NOBODY)
+    assert guard.publisher.slots.generation == live
+    binder.move(place)
+    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(8001, uid=1) == "ok"
+    assert guard.publisher.path_of(place.stat().st_ino) == "/shop/api"
+    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/api"}
+    binder.move(guard.make("/shop/new"))
+    assert guard.publisher.classify("/shop/new")
+    assert binder.bind(9000) == "EACCES"
+    binder.move(guard.cgroup)
+    place.rmdir()
+    guard.publisher.forget("/shop/api")
+    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/new"}
+
+
+def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(
+    guard: Guard, binder: Binder
+) -> None:
+    """The next policy is judged by its own tables alone, none of the refused one's among them."""
+    guard.publish(SHOP)
+    with pytest.raises(PolicyError, match="too much"):
+        guard.publish(TOO_MUCH, NOBODY)
+    guard.publish(LOOPBACK)
+    said = {n: binder.bind(9000, f"127.0.{n}.1") for n in range(0, 140)}
+    assert said == dict.fromkeys(range(0, 140), "EACCES")
+    addresses = guard.pin_dir.open_map("addresses")
+    assert sum(1 for _ in addresses.keys()) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
+    addresses.close()
+
+
+@pytest.fixture
+def told(guard: Guard) -> Iterator[RingReader]:
+    """The ring of cgroup events, emptied."""
+    reader = RingReader(
+        guard.pin_dir.open_map("cgroup_events"), ctypes.sizeof(layout.CgroupEvent)
+    )
+    while reader.read():
+        pass
+    yield reader
+    reader.close()
+
+
+def about(reader: RingReader, name: str) -> list[tuple[str, int]]:
+    """(path, removed) of each event about cgroups whose path holds `name`, in order."""
+    found = []
+    while records := reader.read():
+        for record in records:
+            event = layout.CgroupEvent.from_buffer_copy(record)
+            assert event.kind == layout.EVENT_CGROUP
+            found.append((event.path.decode(), event.removed))
+    return [(path, removed) for path, removed in found if name in path]
+
+
+def test_cgroups_made_and_removed_are_told(guard: Guard, told: RingReader) -> None:
+    """Each mkdir and each rmdir is one event, in order, with the path from the hierarchy's root."""
+    name = fresh_name()
+    top = "/" + str(guard.cgroup.relative_to(find_cgroup2(HostPaths())))
+    expected = []
+    for n in range(N):
+        place = guard.make(f"/{name}-{n}")
+        inner = guard.make(f"/{name}-{n}/inner")
+        inner.rmdir()
+        place.rmdir()
+        path = f"{top}/{name}-{n}"
+        expected += [(path, 0), (path + "/inner", 0), (path + "/inner", 1), (path, 1)]
+    assert about(told, name) == expected
+
+
+def test_a_long_path_is_told_cut(guard: Guard, told: RingReader) -> None:
+    """A path longer than the record is told as far as it fits, and the next ones whole."""
+    name = fresh_name()
+    deep = guard.cgroup / name
+    deep.mkdir()
+    for _ in range(5):
+        deep = deep / ("d" * 250)
+        deep.mkdir()
+    events = about(told, name)
+    top = "/" + str(guard.cgroup.relative_to(find_cgroup2(HostPaths())))
+    whole = f"{top}/{name}" + ("/" + "d" * 250) * 5
+    room = layout.CGROUP_PATH_BYTES - 1
+    assert len(events) == 6
+    assert events[-1] == (whole[:room], 0)
+    assert events[1] == (f"{top}/{name}/" + "d" * 250, 0)
+
+
+def test_a_full_ring_of_cgroup_events_counts_what_it_loses(
+    guard: Guard, told: RingReader, tmp_path: Path
+) -> None:
+    """Told and lost cgroups together are all that were made and removed."""
+    name = fresh_name()
+    made = 1500
+    before = guard.totals.cgroup_events_lost
+    place = guard.cgroup / name
+    for _ in range(made):
+        place.mkdir()
+        place.rmdir()
+    lost = guard.totals.cgroup_events_lost - before
+    assert lost > 0
+    assert len(about(told, "/")) + lost >= 2 * made
+    place.mkdir()
+    assert about(told, name)[-1][1] == 0
