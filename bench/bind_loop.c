@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * bind_loop CGROUP COUNT FIRST_PORT PORTS: joins the cgroup, then COUNT times
- * socket+bind+close of TCP on 127.0.0.1, over PORTS ports in turn. Prints nanoseconds per
- * round and how many binds were refused. CGROUP `-` stays where it is.
+ * bind_loop CGROUP COUNT FIRST_PORT PORTS [RATE]: joins the cgroup, then COUNT times
+ * socket+bind+close of TCP on 127.0.0.1, over PORTS ports in turn, RATE a second (absent: as
+ * fast as it goes). Prints nanoseconds per round and how many binds were refused.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,16 +26,35 @@ static void join(const char *cgroup)
 	close(fd);
 }
 
+/* Sleeps where it is a millisecond early, so that other processes have the CPU meanwhile. */
+static void keep_pace(const struct timespec *start, long done, long rate)
+{
+	struct timespec now;
+	double ahead_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ahead_ns = done * (1e9 / rate) - (now.tv_sec - start->tv_sec) * 1e9 -
+		   (now.tv_nsec - start->tv_nsec);
+	if (ahead_ns > 1e6) {
+		struct timespec pause = {.tv_nsec = (long)ahead_ns};
+
+		nanosleep(&pause, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	long count = atol(argv[2]), first = atol(argv[3]), ports = atol(argv[4]), refused = 0;
 	struct timespec start, end;
+	long count, first, ports, rate, refused = 0;
 
 	if (argc < 5)
 		return 2;
-	if (strcmp(argv[1], "-"))
-		join(argv[1]);
+	count = atol(argv[2]);
+	first = atol(argv[3]);
+	ports = atol(argv[4]);
+	rate = argc > 5 ? atol(argv[5]) : 0;
+	join(argv[1]);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (long i = 0; i < count; i++) {
@@ -45,6 +63,8 @@ int main(int argc, char **argv)
 		address.sin_port = htons((unsigned short)(first + i % ports));
 		refused += bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0;
 		close(fd);
+		if (rate && i % 16 == 15)
+			keep_pace(&start, i, rate);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	printf("%.1f %ld\n",

@@ -57,9 +57,11 @@ class Ground:
         ensure_loaded(pins, cgroup)
         return cgroup, pins
 
-    def binds(self, cgroup: Path, count: int, port: int = FIRST_PORT, ports: int = 1) -> float:
-        """Nanoseconds per socket+bind+close, of `count` in that cgroup."""
-        command = [str(self.loop), str(cgroup), str(count), str(port), str(ports)]
+    def binds(
+        self, cgroup: Path, count: int, port: int = FIRST_PORT, ports: int = 1, rate: int = 0
+    ) -> float:
+        """Nanoseconds per socket+bind+close, of `count` in that cgroup, `rate` a second."""
+        command = [str(self.loop), str(cgroup), *map(str, (count, port, ports, rate))]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(done.stdout.split()[0])
 

@@ -1,0 +1,28 @@
+"""`python -m bench [PART...]`: prints the table; parts are binds, policies, agent."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from bench import agent_cost, bind_cost, policy_cost
+from bench.ground import prepared
+from bench.rows import Row, table
+
+PARTS = {"binds": bind_cost.measure, "policies": policy_cost.measure, "agent": agent_cost.measure}
+
+
+def main(wanted: list[str]) -> None:
+    """Measure and print; a missed target is said, not an error: these machines are noisy."""
+    rows: list[Row] = []
+    with prepared() as ground:
+        for name in wanted or PARTS:
+            print(f"measuring {name} …", file=sys.stderr)
+            rows.extend(PARTS[name](ground))
+    print(f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

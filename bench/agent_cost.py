@@ -1,0 +1,191 @@
+"""What the agent can take and what it needs: violations a second, memory, scrapes, new cgroups."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import statistics
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.ground import Ground
+from bench.policy_cost import PORTWATCH
+from bench.rows import Row
+from portwatch.kernel import layout
+from portwatch.kernel.bpfmap import BpfMap
+from portwatch.kernel.pins import PinDir
+
+STORM_SECONDS = 10
+STORM_PORTS = 40_000
+RATES = (20_000, 25_000, 30_000, 40_000)
+FIRST_STORM_PORT = 20_000
+SCRAPES = 9
+NEW_CGROUPS = 1000
+
+
+@dataclass(frozen=True)
+class RunningAgent:
+    """A real agent of the bench's own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    events: Path
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics page: series → value."""
+        page = self.page()
+        pairs = (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+        return {series: float(value) for series, value in pairs}
+
+    def page(self) -> str:
+        """The metrics page as a scraper gets it."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:  # noqa: S310
+            return str(answer.read().decode())
+
+    @property
+    def rss_mib(self) -> float:
+        """Resident memory now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+
+@contextlib.contextmanager
+def running_agent(
+    ground: Ground, cgroup: Path, pins: PinDir, *options: str
+) -> Iterator[RunningAgent]:
+    """`portwatch run` with every bind of `cgroup` denied, but for ports below 1024."""
+    policy = ground.folder / f"{cgroup.name}.yaml"
+    rule = f"{{name: storm, for: {{cgroup: {ground.path_of(cgroup)}}}, deny: [1024-65535]}}"
+    policy.write_text(f"mode: enforce\nconstraints: [{rule}]\n")
+    events = ground.folder / f"{cgroup.name}.jsonl"
+    command = [*PORTWATCH, "run", "--policy", str(policy), "--cgroup", str(cgroup)]
+    command += ["--pin-dir", str(pins.path), "--listen", "127.0.0.1:0", "--events", str(events)]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        url = ""
+        for line in process.stderr:
+            if "in force" in line:
+                url = re.findall(r"(http://\S+)/metrics", line)[0]
+                break
+        try:
+            yield RunningAgent(process, url, events)
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def measure(ground: Ground) -> Iterator[Row]:
+    """The rows about the agent."""
+    yield from _memory(ground)
+    yield from _storm(ground)
+    for series, target in ((2000, 30), (10_000, 150)):
+        yield _scrape(ground, series, target)
+    yield _new_cgroups(ground)
+
+
+def _memory(ground: Ground) -> Iterator[Row]:
+    cgroup, pins = ground.cgroup("memory"), ground.pin_dir("memory")
+    with running_agent(ground, cgroup, pins) as agent:
+        fresh = agent.rss_mib
+        ground.binds(cgroup, 10_000, FIRST_STORM_PORT, 10_000, rate=10_000)
+        _wait_for_events(agent, 10_000)
+        agent.page()
+        note = f"{fresh:.1f} MiB when started"
+        yield Row("agent RSS after 10,000 distinct violations", "MiB", agent.rss_mib, 40, note=note)
+
+
+def _storm(ground: Ground) -> Iterator[Row]:
+    """Ports are used again after more than a second, so that no event is suppressed."""
+    best = 0
+    for rate in RATES:
+        happened, told, lost, suppressed = _storm_at(ground, rate)
+        if told + lost + suppressed != happened:
+            break
+        if lost or suppressed:
+            break
+        best = rate
+    yield Row(
+        f"violations a second for {STORM_SECONDS} s, no event lost", "/s", best, 20_000, True
+    )
+    happened, told, lost, suppressed = _storm_at(ground, 0)
+    yield Row(
+        "  beyond that: told + lost over happened",
+        "",
+        (told + lost) / happened,
+        note=f"{happened:,} happened, {told:,} told, {lost:,} lost",
+    )
+
+
+def _storm_at(ground: Ground, rate: int) -> tuple[int, int, int, int]:
+    """Violations that happened; told in events; lost as events; still untold."""
+    name = f"storm-{rate}"
+    cgroup, pins = ground.cgroup(name), ground.pin_dir(name)
+    count = (rate or 60_000) * STORM_SECONDS
+    with running_agent(ground, cgroup, pins) as agent:
+        ground.binds(cgroup, count, FIRST_STORM_PORT, STORM_PORTS, rate=rate)
+        _wait_until_idle(agent)
+        metrics = agent.metrics()
+    happened = sum(v for s, v in metrics.items() if s.startswith("portwatch_violations_total"))
+    lost = int(metrics["portwatch_events_lost_total"])
+    counts = re.findall(r'"kind":"violation".*"count":(\d+)', agent.events.read_text())
+    told = sum(map(int, counts))
+    return int(happened), told, lost, int(happened) - told - lost
+
+
+def _wait_for_events(agent: RunningAgent, count: int) -> None:
+    while agent.metrics()['portwatch_events_total{kind="violation"}'] < count:
+        time.sleep(0.1)
+
+
+def _wait_until_idle(agent: RunningAgent) -> None:
+    """Until no event has come for two seconds: the tails of bursts are told by then."""
+    last = -1.0
+    while (now := agent.metrics()['portwatch_events_total{kind="violation"}']) != last:
+        last = now
+        time.sleep(2.2)
+
+
+def _scrape(ground: Ground, series: int, target: float) -> Row:
+    cgroup, pins = ground.cgroup(f"scrape-{series}"), ground.pin_dir(f"scrape-{series}")
+    figures = []
+    with running_agent(ground, cgroup, pins, "--max-series", str(series)) as agent:
+        ground.binds(cgroup, series, FIRST_STORM_PORT, series, rate=10_000)
+        _wait_for_events(agent, series)
+        for _ in range(SCRAPES):
+            start = time.perf_counter()
+            agent.page()
+            figures.append((time.perf_counter() - start) * 1e3)
+    return Row(f"scrape at {series:,} series", "ms", statistics.median(figures), target)
+
+
+def _new_cgroups(ground: Ground) -> Row:
+    """From mkdir until the new cgroup's own id is in the kernel's table, polled from outside."""
+    cgroup, pins = ground.cgroup("new"), ground.pin_dir("new")
+    figures = []
+    with running_agent(ground, cgroup, pins):
+        table, control = pins.open_map("cgroups"), pins.open_map("control")
+        for number in range(NEW_CGROUPS):
+            path = cgroup / f"child-{number}"
+            start = time.perf_counter()
+            path.mkdir()
+            figures.append(_until_classified(table, control, path.stat().st_ino, start))
+            path.rmdir()
+        table.close()
+        control.close()
+    figures.sort()
+    p99 = figures[int(len(figures) * 0.99)]
+    note = f"median {statistics.median(figures):.2g} ms, {NEW_CGROUPS:,} in a row"
+    return Row("a new cgroup classified after mkdir, 99th percentile", "ms", p99, 10, note=note)
+
+
+def _until_classified(table: BpfMap, control: BpfMap, number: int, start: float) -> float:
+    generation = layout.Control.from_buffer_copy(control.get(bytes(4)) or bytes(8)).generation
+    key = bytes(layout.CgroupKey(id=number, generation=generation))
+    while table.get(key) is None:
+        if time.perf_counter() - start > 1:
+            return 1000.0
+    return (time.perf_counter() - start) * 1e3
