@@ -129,7 +129,7 @@ class PolicyWatch:
         if event.name and ANY_NAME not in names and event.name not in names:
             return False
         if event.mask & flags.CREATE and not event.mask & flags.ISDIR:
-            return (directory / event.name).is_symlink()
+            return bool((directory / event.name).is_symlink())
         return True
 
     def _watch(self) -> None:
