@@ -28,8 +28,13 @@ def load_policy(path: Path) -> Policy:
 
 def builtin_policy() -> Policy:
     """Return the policy that is used where there is none: it only records."""
+    return parse_policy(builtin_sources(), source="builtin")
+
+
+def builtin_sources() -> list[tuple[str, bytes]]:
+    """Read the built-in policy's text, in the form of policy_sources()."""
     path = Path(__file__).with_name("builtin.yaml")
-    return parse_policy([("builtin.yaml", path.read_bytes())], source="builtin")
+    return [(path.name, path.read_bytes())]
 
 
 def policy_sources(path: Path) -> list[tuple[str, bytes]]:

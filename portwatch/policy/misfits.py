@@ -25,7 +25,7 @@ from msgspec.inspect import (
 )
 
 from portwatch.policy.document import Path
-from portwatch.policy.schema import PolicySpec
+from portwatch.policy.schema import PolicySpec, in_order
 
 _KINDS: dict[type[Type], type | tuple[type, ...]] = {
     StructType: dict,
@@ -77,7 +77,7 @@ def _walk(wanted: Type, value: Any, path: Path) -> Iterator[Misfit]:
             yield from _walk(branch.item_type, item, (*path, number))
     elif isinstance(branch, LiteralType):
         if (type(value), value) not in [(type(choice), choice) for choice in branch.values]:
-            yield Misfit("choice", path, value, branch.values)
+            yield Misfit("choice", path, value, in_order(branch.values))
     elif isinstance(branch, StrType):
         if len(value) < (branch.min_length or 0):
             yield Misfit("empty", path, value)

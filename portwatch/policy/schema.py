@@ -6,7 +6,8 @@ get it as JSON Schema. Whether words mean anything is checked where they are res
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -165,6 +166,15 @@ class PolicySpec(Struct, forbid_unknown_fields=True):
     )
 
 
+_ENUMERATIONS = [get_args(kind) for kind in (Mode, Default, Errno, Otherwise, NetworkScope)]
+
+
+def in_order(words: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the words of an enumeration as the language names them: msgspec sorts them."""
+    known = tuple(words)
+    return next((named for named in _ENUMERATIONS if set(named) == set(known)), known)
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a policy file."""
     template = "#/$defs/{name}"
@@ -178,12 +188,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _typed(node: Any) -> Any:
-    """Give enumerations their type, which msgspec leaves out and editors go by."""
+    """Give enumerations their order, and their type, which msgspec leaves out."""
     if isinstance(node, list):
         return [_typed(item) for item in node]
     if not isinstance(node, dict):
         return node
     node = {key: _typed(value) for key, value in node.items()}
     if "enum" in node:
+        node["enum"] = list(in_order(node["enum"]))
         node["type"] = "string" if isinstance(node["enum"][0], str) else "integer"
     return node
