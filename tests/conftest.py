@@ -1,4 +1,4 @@
-"""What tests of several kinds share lies beside the tests it was written for: make it importable."""
+"""What tests of several kinds share lies beside those it was written for; importable here."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def sysctl(name: str, value: str) -> int:
     return 0
 
 
-ANSWERS = {
+ANSWERS: dict[str, Callable[..., Any]] = {
     "bind": bind_all,
     "storm": storm,
     "drop": drop_privileges,

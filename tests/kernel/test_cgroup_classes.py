@@ -30,7 +30,7 @@ constraints:
 def keys_of(guard: Guard) -> set[int]:
     """The cgroup ids that the live policy has classified in the kernel."""
     opened = guard.pin_dir.open_map("cgroups")
-    keys = [layout.CgroupKey.from_buffer_copy(key) for key in opened.keys()]
+    keys = [layout.CgroupKey.from_buffer_copy(key) for key, _ in opened.items()]
     opened.close()
     live = guard.publisher.slots.generation
     return {key.id for key in keys if key.generation == live}
@@ -61,9 +61,7 @@ def test_many_new_cgroups_of_many_classes(guard: Guard, binder: Binder) -> None:
         assert guard.publisher.classify(f"/c{n}")
         assert binder.bind(9000 + n) == "EACCES"
         assert binder.bind(9000 + (n + 1) % N) == "ok"
-    assert guard.violations == {
-        (f"c{n}", f"/c{n}", 9000 + n, "tcp", "denied"): 1 for n in range(N)
-    }
+    assert guard.violations == {(f"c{n}", f"/c{n}", 9000 + n, "tcp", "denied"): 1 for n in range(N)}
 
 
 def test_a_cgroup_that_vanished(guard: Guard) -> None:
@@ -101,7 +99,7 @@ def test_cgroups_that_vanish_while_they_are_scanned(
 
 
 def test_forget_drops_a_cgroup_and_all_below_it(guard: Guard) -> None:
-    """What is forgotten is out of the kernel's table, with everything below it and nothing beside."""
+    """What is forgotten is out of the kernel's table, with all below it and nothing beside."""
     paths = ("/gone", "/gone/a", "/gone/a/b", "/gone-not", "/stays")
     ids = {path: guard.make(path).stat().st_ino for path in paths}
     guard.publish(SHOP)
@@ -171,10 +169,8 @@ constraints:
 NOBODY = AccountTable({}, {})
 
 
-def test_a_policy_that_does_not_fit_leaves_the_old_one_live(
-    guard: Guard, binder: Binder
-) -> None:
-    """PolicyError, and then the old policy judges as before, knows its cgroups, and takes new ones."""
+def test_a_policy_that_does_not_fit_leaves_the_old_one_live(guard: Guard, binder: Binder) -> None:
+    """PolicyError, and then the old policy judges on, knows its cgroups, and takes new ones."""
     place = guard.make("/shop/api")
     guard.publish(SHOP)
     live = guard.publisher.slots.generation
@@ -195,9 +191,7 @@ def test_a_policy_that_does_not_fit_leaves_the_old_one_live(
     assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/new"}
 
 
-def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(
-    guard: Guard, binder: Binder
-) -> None:
+def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(guard: Guard, binder: Binder) -> None:
     """The next policy is judged by its own tables alone, none of the refused one's among them."""
     guard.publish(SHOP)
     with pytest.raises(PolicyError, match="too much"):
@@ -206,16 +200,14 @@ def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(
     said = {n: binder.bind(9000, f"127.0.{n}.1") for n in range(0, 140)}
     assert said == dict.fromkeys(range(0, 140), "EACCES")
     addresses = guard.pin_dir.open_map("addresses")
-    assert sum(1 for _ in addresses.keys()) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
+    assert len(addresses.items()) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
     addresses.close()
 
 
 @pytest.fixture
 def told(guard: Guard) -> Iterator[RingReader]:
     """The ring of cgroup events, emptied."""
-    reader = RingReader(
-        guard.pin_dir.open_map("cgroup_events"), ctypes.sizeof(layout.CgroupEvent)
-    )
+    reader = RingReader(guard.pin_dir.open_map("cgroup_events"), ctypes.sizeof(layout.CgroupEvent))
     while reader.read():
         pass
     yield reader

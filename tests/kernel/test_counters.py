@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ constraints:
 
 
 def test_observed_binds(guard: Guard, binder: Binder) -> None:
-    """What `learn` reads: each distinct bind with its count and the first process, denied or not."""
+    """What `learn` reads: each distinct bind with its count, denied or not."""
     place = guard.make("/observed")
     guard.publish(DENY)
     binder.move(place)
@@ -188,9 +189,9 @@ def test_a_repeated_violation_is_told_once_a_second(guard: Guard, binder: Binder
         made += N
         time.sleep(0.02)
     events = guard.events()
-    assert [event.count for event in events][0] == 1
+    assert events[0].count == 1
     assert len(events) == 3
-    gaps = [b.time_ns - a.time_ns for a, b in zip(events, events[1:], strict=False)]
+    gaps = [b.time_ns - a.time_ns for a, b in pairwise(events)]
     assert all(SECOND_NS <= gap < 1.2 * SECOND_NS for gap in gaps)
     assert [event.total for event in events] == [
         sum(event.count for event in events[: n + 1]) for n in range(3)
@@ -216,7 +217,7 @@ def test_once_a_second_holds_when_several_bind_at_once(
     assert guard.binds == {("denied", "tcp", "ipv4"): made}
     assert guard.violations == {("no", "/", 9000, "tcp", "denied"): made}
     assert told_and_untold(guard, events) == made
-    gaps = [b.time_ns - a.time_ns for a, b in zip(events, events[1:], strict=False)]
+    gaps = [b.time_ns - a.time_ns for a, b in pairwise(events)]
     assert [gap for gap in gaps if gap < SECOND_NS] == []
     assert len(events) == 4
 
@@ -242,7 +243,9 @@ def test_a_clock_read_on_another_cpu_breaks_no_second(guard: Guard, binder: Bind
 def test_distinct_violations_are_each_told(guard: Guard, binder: Binder) -> None:
     """Different ports, protocols and workloads do not hold back each other's first event."""
     guard.publish(DENY)
-    binds = [Bind(port, protocol=protocol) for port in range(9000, 9100) for protocol in ("tcp", "udp")]
+    binds = [
+        Bind(port, protocol=protocol) for port in range(9000, 9100) for protocol in ("tcp", "udp")
+    ]
     binder.answers(binds)
     events = guard.events()
     assert {(event.port, event.protocol) for event in events} == {
@@ -271,7 +274,7 @@ def test_a_full_ring_buffer_loses_events_and_no_count(guard: Guard, binder: Bind
 
 
 def test_what_was_lost_is_lost_for_its_key_alone(guard: Guard, binder: Binder) -> None:
-    """A lost event's violations are counted as lost, once: the next event does not tell them again."""
+    """A lost event's violations are counted as lost, once: no later event tells them."""
     guard.publish(DENY)
     binder.answers([Bind(port) for port in range(10_000, 42_000)])
     assert guard.totals.events_lost > 0
@@ -291,7 +294,7 @@ def test_a_full_violations_map_counts_the_rest_together(guard: Guard, binder: Bi
     guard.publish(DENY)
     assert binder.bind(9000) == "EACCES"
     violations = guard.pin_dir.open_map("violations")
-    free = violations.max_entries - sum(1 for _ in violations.keys())
+    free = violations.max_entries - len(violations.items())
     foreign = layout.ViolationKey(constraint=0xFFFFFF, port=1, verdict=1)
     keys = []
     for number in range(free):
@@ -351,7 +354,7 @@ def test_several_processes_count_exactly(guard: Guard, start_binder: StartBinder
         each.pick_from(60000, 60999)
         each.start_storm(binds)
     time.sleep(1.5)
-    made = {index: 0 for index in range(len(binds))}
+    made = dict.fromkeys(range(len(binds)), 0)
     for each in binders:
         for (index, said), count in each.end_storm().items():
             assert said == ("EACCES" if index in (0, 2) else "ok")

@@ -30,7 +30,9 @@ ADDRESSES = pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 
 def sockaddr_in(family: int, port: int, address: str) -> bytes:
     """A struct sockaddr_in with whatever family."""
-    return struct.pack("=H", family) + struct.pack(">H", port) + socket.inet_aton(address) + bytes(8)
+    return (
+        struct.pack("=H", family) + struct.pack(">H", port) + socket.inet_aton(address) + bytes(8)
+    )
 
 
 def sockaddr_in6(family: int, port: int, address: str) -> bytes:
@@ -90,7 +92,7 @@ def test_an_address_that_is_not_local(
 def test_an_allowed_privileged_port_still_needs_the_privilege(
     address: str, guard: Guard, binder: Binder
 ) -> None:
-    """An allow grants no CAP_NET_BIND_SERVICE: EACCES below 1024 for an ordinary user, no denial."""
+    """An allow grants no CAP_NET_BIND_SERVICE: EACCES below 1024 for a user, no denial."""
     guard.publish(ALLOWING)
     binder.sysctl("ipv4/ip_unprivileged_port_start", "1024")
     assert binder.bind(80, address) == "ok"

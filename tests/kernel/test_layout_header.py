@@ -85,13 +85,16 @@ def test_sizes_and_offsets(name: str, tmp_path: Path) -> None:
     expressions = [f"sizeof(struct {name})"]
     expected = [ctypes.sizeof(record)]
     for field, (offset, size) in python_fields(record).items():
-        expressions += [f"offsetof(struct {name}, {field})", f"sizeof(((struct {name} *)0)->{field})"]
+        expressions += [
+            f"offsetof(struct {name}, {field})",
+            f"sizeof(((struct {name} *)0)->{field})",
+        ]
         expected += [offset, size]
     assert numbers(tmp_path, expressions) == dict(zip(expressions, expected, strict=True))
 
 
 def test_constants(tmp_path: Path) -> None:
-    """Each number that layout.py names has the header's value, and none of the header's is missing."""
+    """Each number that layout.py names has the header's value, and none is missing."""
     defined = set(re.findall(r"^#define (\w+) [\dx]", HEADER.read_text(), flags=re.M))
     ours = python_constants()
     assert defined - C_ONLY <= set(ours)

@@ -98,9 +98,7 @@ def put_foreign_map(pin_dir: PinDir, name: str) -> None:
     os.close(fd)
 
 
-def test_a_fresh_load_pins_everything_for_its_owner_alone(
-    scratch: tuple[Guard, Binder]
-) -> None:
+def test_a_fresh_load_pins_everything_for_its_owner_alone(scratch: tuple[Guard, Binder]) -> None:
     """All maps, programs and links are pinned; directories are 0700, pins 0600, root's."""
     pin_dir = scratch[0].pin_dir
     assert {path.name for path in pin_dir.maps.iterdir()} == set(maps.MAPS)
@@ -114,7 +112,7 @@ def test_a_fresh_load_pins_everything_for_its_owner_alone(
 
 
 def test_a_second_load_does_nothing(scratch: tuple[Guard, Binder]) -> None:
-    """On pins of this very version the loader does not run: same programs, links and maps, quickly."""
+    """On pins of this version the loader does not run: same programs, links and maps."""
     guard, _ = scratch
     before = link_ids(guard.pin_dir), program_ids(guard.pin_dir), map_ids(guard.pin_dir)
     start = time.perf_counter()
@@ -143,7 +141,9 @@ def test_another_version_replaces_the_programs_in_place(scratch: tuple[Guard, Bi
     storms = [Binder(guard.cgroup) for _ in range(2)]
     try:
         for storm in storms:
-            storm.start_storm([Bind(9000), Bind(9000, "::1"), Bind(9000, "0.0.0.0", protocol="udp")])
+            storm.start_storm(
+                [Bind(9000), Bind(9000, "::1"), Bind(9000, "0.0.0.0", protocol="udp")]
+            )
         for round_number in range(3):
             rewrite_meta(guard.pin_dir, source_sha256=bytes([round_number] * 32))
             assert loader.ensure_loaded(guard.pin_dir, guard.cgroup) is True
@@ -293,7 +293,7 @@ def test_a_failed_load_leaves_nothing_behind(scratch_pin_dir: PinDir, tmp_path: 
 def test_a_failed_load_over_pins_leaves_them_at_work(
     scratch: tuple[Guard, Binder], tmp_path: Path
 ) -> None:
-    """Where a load over working pins fails, what was enforced still is, and a good load mends all."""
+    """Where a load over working pins fails, enforcement stays, and a good load mends all."""
     guard, binder = scratch
     with pytest.raises(KernelError):
         loader.ensure_loaded(guard.pin_dir, tmp_path)

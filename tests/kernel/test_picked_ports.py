@@ -55,7 +55,10 @@ def test_a_picked_port_that_a_deny_list_names_is_refused(
     guard.publish(policy("name: kept, errno: EADDRINUSE, deny: [40000]"))
     binder.pick_from(40000, 40000)
     assert [a.said for a in binder.answers([Bind(0, address, protocol)], N)] == ["EADDRINUSE"] * N
-    counted, family = "tcp" if protocol == "mptcp" else protocol, "ipv6" if ":" in address else "ipv4"
+    counted, family = (
+        "tcp" if protocol == "mptcp" else protocol,
+        "ipv6" if ":" in address else "ipv4",
+    )
     assert guard.binds == {("denied", counted, family): N}
     assert guard.violations == {("kept", "/", 40000, counted, "denied"): N}
     event = guard.events()[0]

@@ -19,7 +19,6 @@ from portwatch.agent.publisher import cgroup_name
 from portwatch.errors import PolicyError
 from portwatch.policy.addresses import BITS, Address
 from portwatch.policy.decide import Decision, Endpoint, decide, workload_name
-from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
 from portwatch.policy.workload import Subject
 
@@ -59,9 +58,7 @@ def bindable(address: Address) -> bool:
 def real_binds(draw: st.DrawFn, policy: Policy) -> tuple[Subject, Endpoint, Bind]:
     """Draw who binds, what the policy is asked, and the bind that asks it."""
     subject = draw(subjects())
-    endpoint = draw(
-        endpoints(policy).filter(lambda e: e.protocol in BOUND and bindable(e.address))
-    )
+    endpoint = draw(endpoints(policy).filter(lambda e: e.protocol in BOUND and bindable(e.address)))
     address = endpoint.address
     as_ipv4 = address.is_v4 and draw(st.booleans())
     shown = ipaddress.ip_address(address.packed[12:] if as_ipv4 else address.packed)
@@ -133,9 +130,7 @@ def test_the_kernel_agrees_with_the_reference(world: World) -> None:
     assert min(checked.get(v, 0) for v in ("allowed", "denied", "recorded")) >= 30
 
 
-def agree(
-    world: World, policy: Policy, subject: Subject, endpoint: Endpoint, bind: Bind
-) -> str:
+def agree(world: World, policy: Policy, subject: Subject, endpoint: Endpoint, bind: Bind) -> str:
     """Make one bind and compare everything that the kernel says of it; the verdict."""
     guard = world.guard
     guard.reset()

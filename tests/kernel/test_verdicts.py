@@ -300,9 +300,7 @@ def test_an_unknown_cgroup_takes_its_nearest_known_ancestors_class(
     }
 
 
-def test_the_binding_task_decides_not_the_sockets_maker(
-    guard: Guard, binder: Binder
-) -> None:
+def test_the_binding_task_decides_not_the_sockets_maker(guard: Guard, binder: Binder) -> None:
     """The task that calls bind() is judged; the event names its cgroup and the socket's maker's."""
     maker, task = guard.make("/other"), guard.make("/shop/inner")
     guard.publish(CGROUP_POLICY)
