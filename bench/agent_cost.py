@@ -44,7 +44,7 @@ class RunningAgent:
 
     def page(self) -> str:
         """The metrics page as a scraper gets it."""
-        with urllib.request.urlopen(f"{self.url}/metrics") as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
             return str(answer.read().decode())
 
     @property
@@ -108,9 +108,7 @@ def _storm(ground: Ground) -> Iterator[Row]:
         if lost or suppressed:
             break
         best = rate
-    yield Row(
-        f"violations a second for {STORM_SECONDS} s, no event lost", "/s", best, 20_000, True
-    )
+    yield Row(f"violations a second for {STORM_SECONDS} s, no event lost", "/s", best, 20_000, True)
     happened, told, lost, suppressed = _storm_at(ground, 0)
     yield Row(
         "  beyond that: told + lost over happened",

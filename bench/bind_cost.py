@@ -18,15 +18,15 @@ ROUNDS = 15
 BINDS = 20_000
 ON_OFF_ROUNDS = 41
 HOOKS = ("bind4", "post_bind4")
-DENY_LIST = "  - {name: critical, deny: [2379-2380, 6443, 10250], except: {unit: kubelet.service}}\n"
+DENY_LIST = (
+    "  - {name: critical, deny: [2379-2380, 6443, 10250], except: {unit: kubelet.service}}\n"
+)
 
 
 def measure(ground: Ground) -> Iterator[Row]:
     """The rows about binds."""
     empty, linear = ground.cgroup("empty"), ground.cgroup("linear")
-    guarded = {
-        count: ground.guarded(f"constraints-{count}") for count in (1, 1000)
-    }
+    guarded = {count: ground.guarded(f"constraints-{count}") for count in (1, 1000)}
     listed_cgroup, listed = ground.guarded("deny-list")
     denied_cgroup, denied = ground.guarded("denied")
     for count, (cgroup, pins) in guarded.items():

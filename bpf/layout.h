@@ -57,6 +57,8 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
 struct control {
 	__u32 generation;
 	__u32 flags;              /* CONTROL_* */
+	__u32 zero;               /* always 0, which the verifier cannot know: see one_state() */
+	__u32 pad;
 };
 
 struct outcome {

@@ -45,10 +45,11 @@ static __always_inline u32 verdict_of(struct tables *tables, const struct bind *
 	return verdict;
 }
 
-static __always_inline int judge(struct bind *bind, bool count_here)
+static __always_inline int judge(const struct control *control, struct bind *bind, bool count_here)
 {
+	/* Read once, so that no bind is judged by a mix of two policies. */
+	u32 generation = *(const volatile u32 *)&control->generation, verdict;
 	struct counters *counters = at(MAP(counters), 0);
-	u32 generation = live_generation(), verdict;
 	struct judgement judgement;
 	struct observed_key key;
 	struct observed *seen;
@@ -83,20 +84,14 @@ static __always_inline int judge(struct bind *bind, bool count_here)
 	return punish(tables, counters, bind, &judgement, verdict);
 }
 
-static __always_inline bool may_refuse_picked(void)
-{
-	struct control *control = at(MAP(control), 0);
-
-	return control && control->flags & CONTROL_PICKED;
-}
-
 /* Before the kernel has picked: leaves a mark for post_bind. Marks every bind, since an
  * earlier one to port 0 may have failed and left its own. */
-static __always_inline bool defer_to_post_bind(struct bpf_sock *sock, u16 port)
+static __always_inline bool defer_to_post_bind(const struct control *control,
+					       struct bpf_sock *sock, u16 port)
 {
 	struct picked_mark *mark;
 
-	if (!may_refuse_picked())
+	if (!(control->flags & CONTROL_PICKED))
 		return false;
 	mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
 				  port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
@@ -106,40 +101,45 @@ static __always_inline bool defer_to_post_bind(struct bpf_sock *sock, u16 port)
 	return !port;
 }
 
-static __always_inline int before_bind(struct bpf_sock_addr *context, struct bind *bind)
+static __always_inline void describe(const struct control *control, struct bind *bind,
+				     void *context, struct bpf_sock *sock, u16 protocol)
 {
-	struct bpf_sock *sock = context->sk;
-
-	if (!sock)
-		return PROCEED;
 	bind->context = context;
 	bind->sock = sock;
-	bind->protocol = context->protocol;
-	bind->label = protocol_label(bind->protocol);
-	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
+	bind->protocol = protocol;
+	bind->label = one_state(control, protocol_label(protocol));
 	if (bind->family == IPV6 && is_unspecified(bind->address) &&
 	    !is_ipv6_only(kernel_address(sock)))
 		bind->scope = SCOPE_DUAL;
-	return judge(bind, !defer_to_post_bind(sock, bind->port));
+}
+
+static __always_inline int before_bind(struct bpf_sock_addr *context, struct bind *bind)
+{
+	struct control *control = at(MAP(control), 0);
+	struct bpf_sock *sock = context->sk;
+
+	if (!control || !sock)
+		return PROCEED;
+	describe(control, bind, context, sock, context->protocol);
+	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
+	return judge(control, bind, !defer_to_post_bind(control, sock, bind->port));
 }
 
 static __always_inline int after_bind(struct bpf_sock *sock, struct bind *bind)
 {
-	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
+	struct control *control = at(MAP(control), 0);
+	struct picked_mark *mark;
 
+	if (!control || !(control->flags & CONTROL_PICKED))
+		return PROCEED;
+	mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
 	if (!mark || !mark->pending)
 		return PROCEED;
 	mark->pending = 0;
-	bind->context = sock;
-	bind->sock = sock;
+	describe(control, bind, sock, sock, sock->protocol);
 	bind->kind = PICKED;
-	bind->protocol = sock->protocol;
-	bind->label = protocol_label(bind->protocol);
 	bind->port = sock->src_port;
-	if (bind->family == IPV6 && is_unspecified(bind->address) &&
-	    !is_ipv6_only(kernel_address(sock)))
-		bind->scope = SCOPE_DUAL;
-	return judge(bind, true);
+	return judge(control, bind, true);
 }
 
 int bind4(struct bpf_sock_addr *context)
@@ -169,7 +169,7 @@ int post_bind4(struct bpf_sock *sock)
 {
 	struct bind bind = {.family = IPV4, .address = {0, 0, MAPPED_PREFIX, sock->src_ip4}};
 
-	return may_refuse_picked() ? after_bind(sock, &bind) : PROCEED;
+	return after_bind(sock, &bind);
 }
 
 int post_bind6(struct bpf_sock *sock)
@@ -178,7 +178,7 @@ int post_bind6(struct bpf_sock *sock)
 			    .address = {sock->src_ip6[0], sock->src_ip6[1], sock->src_ip6[2],
 					sock->src_ip6[3]}};
 
-	return may_refuse_picked() ? after_bind(sock, &bind) : PROCEED;
+	return after_bind(sock, &bind);
 }
 
 static __always_inline int tell_cgroup(const char *path, u32 removed)

@@ -33,8 +33,8 @@ def load(
     """Enforce a policy with no agent left running: all is pinned, and stays until `unload`."""
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import (
+        begin_loading,
         cgroup_tree,
-        load_programs,
         publish,
         removed_on_failure,
         require_root,
@@ -43,13 +43,14 @@ def load(
     from portwatch.kernel.pins import PinDir
 
     require_root()
-    loaded = PolicySource(policy, mode).load()
     tree = cgroup_tree()
-    warn_of_lockouts(loaded.policy)
     pins = PinDir(pin_dir)
-    with removed_on_failure(pins):
-        load_programs(pins, tree, cgroup)
-        generation = publish(pins, tree, loaded)
+    with begin_loading(pins, tree, cgroup) as loading:
+        loaded = PolicySource(policy, mode).load()
+        warn_of_lockouts(loaded.policy)
+        with removed_on_failure(pins):
+            loading.finish()
+            generation = publish(pins, tree, loaded)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 

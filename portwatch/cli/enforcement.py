@@ -10,7 +10,7 @@ from pathlib import Path
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import NotLoaded, PinMismatch, PrivilegeMissing
-from portwatch.kernel.loader import ensure_loaded, remove
+from portwatch.kernel.loader import Loading, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.slots import Slots
 from portwatch.kernel.stored_policy import StoredPolicy
@@ -37,11 +37,11 @@ def cgroup_tree() -> CgroupTree:
     return CgroupTree(find_cgroup2(HOST))
 
 
-def load_programs(pin_dir: PinDir, tree: CgroupTree, cgroup: Path | None) -> bool:
-    """Load and attach what is not yet, at `cgroup` or the root: True where it had to be done."""
+def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path | None) -> Loading:
+    """Compile ahead for `cgroup` or the root; nothing is touched until finish()."""
     target = cgroup or tree.mount_point
     tree.path_below(target)
-    return ensure_loaded(pin_dir, target)
+    return Loading(pin_dir, target)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -60,36 +60,38 @@ def run(
     from portwatch.agent.policy_source import PolicySource
     from portwatch.agent.web import parse_listen
     from portwatch.cli.enforcement import (
+        begin_loading,
         cgroup_tree,
-        load_programs,
         removed_on_failure,
         require_root,
     )
-    from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.loader import remove
-    from portwatch.kernel.pins import PinDir, ensure_bpffs
+    from portwatch.kernel.pins import PinDir
 
     require_root()
     parse_listen(listen)
     source = PolicySource(policy, mode)
-    loaded = source.load()
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
-    ensure_bpffs(pin_dir)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end_early)  # until Agent.run() has its own
-    pins.create()
-    with pins.serving():
-        try:
-            with removed_on_failure(pins), _event_printer(events_path) as emit:
-                load_programs(pins, tree, cgroup)
-                warn_of_lockouts(loaded.policy)
-                _serve(pins, tree, source, loaded, listen, max_series, emit)
-        except _EndedEarly:
-            click.echo("portwatch: ended before it was ready", err=True)
-        # Not in a `finally`: after a crash, enforcement stays.
-        if not keep:
-            remove(pins)
+    with begin_loading(pins, tree, cgroup) as loading:
+        from portwatch.cli.lockout import warn_of_lockouts
+        from portwatch.cli.serve import serve  # takes its time, in which the programs compile
+
+        loaded = source.load()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end_early)  # until Agent.run() has its own
+        pins.create()
+        with pins.serving():
+            try:
+                with removed_on_failure(pins), _event_printer(events_path) as emit:
+                    loading.finish()
+                    warn_of_lockouts(loaded.policy)
+                    serve(pins, tree, source, loaded, listen, max_series, emit)
+            except _EndedEarly:
+                click.echo("portwatch: ended before it was ready", err=True)
+            # Not in a `finally`: after a crash, enforcement stays.
+            if not keep:
+                remove(pins)
 
 
 class _EndedEarly(BaseException):
@@ -98,44 +100,6 @@ class _EndedEarly(BaseException):
 
 def _end_early(_number: int, _frame: FrameType | None) -> None:
     raise _EndedEarly
-
-
-def _serve(
-    pins: Any,
-    tree: Any,
-    source: Any,
-    loaded: Any,
-    listen: str,
-    max_series: int,
-    emit: Callable[[dict[str, Any], bytes], None],
-) -> None:
-    from portwatch.agent.agent import Agent
-    from portwatch.agent.metrics import AgentState, PortwatchCollector, make_registry
-    from portwatch.agent.web import WebServer
-    from portwatch.cli.enforcement import open_publisher
-    from portwatch.kernel.readings import Readings
-    from portwatch.kernel.uncovered import uncovered_gaps
-
-    with open_publisher(pins, tree) as publisher, closing(Readings(pins)) as readings:
-        state = AgentState(
-            map_fill=lambda: publisher.map_fill,
-            unclassified=lambda: publisher.unclassified,
-            uncovered=uncovered_gaps(readings.features),
-        )
-        with closing(Agent(pins, source, publisher, readings, state, emit)) as agent:
-            collector = PortwatchCollector(readings, publisher.names, state, max_series)
-            web = WebServer(listen, make_registry(collector), agent.unready_reason)
-            try:
-                agent.publish(loaded)
-                web.start()
-                click.echo(
-                    f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
-                    f"{web.url}/metrics; Ctrl-C ends it",
-                    err=True,
-                )
-                agent.run()
-            finally:
-                web.stop()
 
 
 @contextmanager

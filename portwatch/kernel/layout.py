@@ -47,7 +47,12 @@ FAMILY_NAMES = ("ipv4", "ipv6")
 class Control(ctypes.Structure):
     """struct control."""
 
-    _fields_ = (("generation", c_uint32), ("flags", c_uint32))
+    _fields_ = (
+        ("generation", c_uint32),
+        ("flags", c_uint32),
+        ("zero", c_uint32),
+        ("pad", c_uint32),
+    )
 
 
 class Outcome(ctypes.Structure):

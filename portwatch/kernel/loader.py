@@ -13,8 +13,8 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from portwatch import errors
@@ -27,6 +27,58 @@ from portwatch.kernel.pins import PinDir, ensure_bpffs, foreign
 PROGRAM_FILE = "portwatch.c"
 COMPILER_FLAGS = ("-Wno-macro-redefined", "-Wno-unused-function")
 LOADER_TIMEOUT_SECONDS = 60
+GO = "go"
+
+
+class Loading:
+    """A loader process that compiles ahead, and touches nothing until finish() says so.
+
+    So a policy can be read and checked while the programs compile. Use as a context manager:
+    leaving it without finish() abandons the load.
+    """
+
+    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
+        ensure_bpffs(pin_dir.path)
+        self.needed = not is_current(pin_dir, cgroup)
+        self._process: subprocess.Popen[str] | None = None
+        if self.needed:
+            module = "portwatch.kernel.loader"
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(pin_dir.path), str(cgroup)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()  # it has done nothing yet that would have to be undone
+            self._process.communicate()
+
+    def finish(self) -> None:
+        """Load and attach; raises the loader's own error where it fails."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        try:
+            stdout, stderr = process.communicate(GO, timeout=LOADER_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as err:
+            process.kill()
+            process.communicate()
+            raise KernelError(
+                f"the loader took over {LOADER_TIMEOUT_SECONDS} s", hint="portwatch doctor"
+            ) from err
+        if process.returncode != 0:
+            raise _reported_error(process.returncode, stdout, stderr)
 
 
 def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
@@ -34,21 +86,9 @@ def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
 
     Returns at once where the pins are this version's and every link is on `cgroup`.
     """
-    ensure_bpffs(pin_dir.path)
-    if is_current(pin_dir, cgroup):
-        return False
-    command = [sys.executable, "-m", "portwatch.kernel.loader", str(pin_dir.path), str(cgroup)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as err:
-        raise KernelError(
-            f"the loader took over {LOADER_TIMEOUT_SECONDS} s", hint="portwatch doctor"
-        ) from err
-    if done.returncode != 0:
-        raise _reported_error(done)
-    return True
+    with Loading(pin_dir, cgroup) as loading:
+        loading.finish()
+    return loading.needed
 
 
 def source_sha256() -> bytes:
@@ -110,49 +150,53 @@ def link_target(pin_dir: PinDir, hook: Hook) -> int | None:
     return int(info.cgroup_id) or None
 
 
-@dataclass
 class _Load:
     """One run of the loader."""
 
-    pin_dir: PinDir
-    cgroup: Path
-    facts: KernelFacts
+    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
+        self.pin_dir = pin_dir
+        self.cgroup = cgroup
+        self.facts = probe()
 
-    def run(self) -> None:
-        fresh = not self.pin_dir.exists()
+    def prepare(self) -> None:
+        """Make or open the maps, compile and load the programs: nothing is pinned or attached."""
+        self.fresh = not self.pin_dir.exists()
+        self.descriptors = {
+            name: maps.create(name) if self.fresh else self.open_map(name) for name in maps.MAPS
+        }
+        self.programs = self.load_programs(self.descriptors)
+
+    def commit(self) -> None:
+        """Pin and attach; where anything fails of a fresh load, nothing of it stays."""
         self.pin_dir.create()
         with self.pin_dir.changing():
+            if self.fresh and self.pin_dir.exists():
+                raise KernelError(
+                    f"another process has loaded {self.pin_dir.path} meanwhile", hint="try again"
+                )
             try:
-                descriptors = self.open_maps()
-                programs = self.load_programs(descriptors)
-                self.attach(programs)
-                self.write_meta(descriptors["meta"])
+                if self.fresh:
+                    self.pin_maps()
+                self.attach(self.programs)
+                self.write_meta(self.descriptors["meta"])
             except BaseException:
-                if fresh:
+                if self.fresh:
                     remove(self.pin_dir)
                 raise
 
-    def open_maps(self) -> dict[str, int]:
-        return {name: self.open_map(name) for name in maps.MAPS}
+    def pin_maps(self) -> None:
+        _make_room_for_the_rest(self.descriptors["violations"])
+        for name, fd in self.descriptors.items():
+            libbpf.object_pin(fd, str(self.pin_dir.maps / name))
 
     def open_map(self, name: str) -> int:
-        path = self.pin_dir.maps / name
-        if path.exists():
-            return self.reuse_map(name, path)
-        fd = maps.create(name)
-        libbpf.object_pin(fd, str(path))
-        if name == "violations":
-            _make_room_for_the_rest(fd)
-        return fd
-
-    def reuse_map(self, name: str, path: Path) -> int:
         pinned = self.pin_dir.open_map(name)
         if name == "meta":
             value = pinned.get(bytes(4))
             assert value is not None
             known = bytes(layout.Meta.from_buffer_copy(value).layout_sha256)
-            if known not in (layout_sha256(), bytes(32)):
-                raise foreign(path)
+            if known != layout_sha256():
+                raise foreign(self.pin_dir.maps / name)
         return pinned.fd
 
     def load_programs(self, descriptors: dict[str, int]) -> dict[str, int]:
@@ -277,16 +321,16 @@ def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:
         ) from err
 
 
-def _reported_error(done: subprocess.CompletedProcess[str]) -> errors.PortwatchError:
+def _reported_error(status: int, stdout: str, stderr: str) -> errors.PortwatchError:
     """The loader's own error where it said one, else what it left on stderr."""
     try:
-        said = json.loads(done.stdout.splitlines()[-1])
+        said = json.loads(stdout.splitlines()[-1])
         kind = getattr(errors, said["error"])
         result = kind(said["message"], hint=said["hint"])
     except (ValueError, IndexError, KeyError, AttributeError, TypeError):
-        last_lines = "\n".join(done.stderr.strip().splitlines()[-5:])
+        last_lines = "\n".join(stderr.strip().splitlines()[-5:])
         return KernelError(
-            f"the loader ended with status {done.returncode}: {last_lines}",
+            f"the loader ended with status {status}: {last_lines}",
             hint="portwatch doctor",
         )
     assert isinstance(result, errors.PortwatchError)
@@ -294,10 +338,14 @@ def _reported_error(done: subprocess.CompletedProcess[str]) -> errors.PortwatchE
 
 
 def main(arguments: list[str]) -> int:
-    """PIN_DIR CGROUP; exit 0, or 3 with the error as JSON on stdout."""
+    """PIN_DIR CGROUP, and GO on stdin; exit 0, or 3 with the error as JSON on stdout."""
     pin_dir, cgroup = PinDir(Path(arguments[0])), Path(arguments[1])
     try:
-        _Load(pin_dir, cgroup, probe()).run()
+        load = _Load(pin_dir, cgroup)
+        load.prepare()
+        if sys.stdin.read() != GO:
+            return errors.EXIT_OK
+        load.commit()
     except errors.PortwatchError as err:
         failure: errors.PortwatchError = err
     except PermissionError as err:

@@ -54,8 +54,8 @@ class PinDir:
         return self.path / "agent"
 
     def exists(self) -> bool:
-        """Whether anything was loaded here."""
-        return self.maps.is_dir()
+        """Whether anything was loaded here: directories alone do not count."""
+        return self.maps.is_dir() and any(self.maps.iterdir())
 
     def create(self) -> None:
         """Make the directories, each its owner's alone."""
