@@ -197,6 +197,8 @@ class Agent:
             self._cgroup_events_lost = totals.cgroup_events_lost
             self._next_rescan = now + RESCAN_SECONDS
             self._publisher.rescan()
+            counts = self._readings.violations()
+            self._publisher.forget_names(n for c in counts for n in (c.constraint, c.workload))
         if self._tail.due(totals.events_suppressed):
             self._tell_tails()
 

@@ -50,6 +50,10 @@ class Names:
         self._add(fresh[: self._map.max_entries - 1 - len(self._texts)])
         return {text: self._numbers.get(shortened, OTHER) for text, shortened in cut.items()}
 
+    def known_numbers(self, texts: Iterable[str]) -> set[int]:
+        """The numbers of those names that have one."""
+        return {self._numbers[_cut(text)] for text in texts if _cut(text) in self._numbers}
+
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Drop the names that nothing refers to any more."""
         kept = set(numbers)
