@@ -72,6 +72,7 @@ class Agent:
         self._reload_wanted = False
         self._lost_told = readings.totals().events_lost
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
+        self._next_look = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
         self._hub = EventHub(socket_path(pin_dir.path), self._selector)
         self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
@@ -178,10 +179,17 @@ class Agent:
         self._watch.notice(time.monotonic())
 
     def _tick(self) -> None:
+        """After every wake-up: what must not wait, and now and then what may."""
         now = time.monotonic()
         if self._watch.settled(now) or self._reload_wanted:
             self._reload(even_unchanged=self._reload_wanted)
             self._reload_wanted = False
+        if now >= self._next_look:
+            self._next_look = now + TICK_SECONDS
+            self._look_around(now)
+
+    def _look_around(self, now: float) -> None:
+        """See what others did to the pins, and what the programs counted as lost or left untold."""
         if not self._pin_dir.exists():
             raise NotLoaded(
                 f"{self._pin_dir.path} was unloaded: nothing is enforced any more",

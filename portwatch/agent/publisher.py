@@ -114,20 +114,24 @@ class Publisher:
         return published
 
     def classify(self, path: str) -> bool:
-        """Enter a new cgroup into the live policy; False where it is gone already."""
+        """Enter a new cgroup into the live policy; False where it is gone already.
+
+        A place that was another cgroup's, whose removal was missed, is that one's no more.
+        """
+        self.forget(path)
         number = self._tree.id_of(path)
         if number is None:
             return False
-        self._enter_live({path: number})
+        if self.live is not None and path not in self.live.ids:
+            self._enter_live({path: number})
         return True
 
     def forget(self, path: str) -> None:
-        """Drop a cgroup that is gone, and everything below it."""
-        if self.live is None:
+        """Drop a cgroup that is gone; in hybrid mode one of that name may be gone elsewhere."""
+        if self.live is None or path not in self.live.ids:
             return
-        below = path.rstrip("/") + "/"
-        for gone in [known for known in self.live.ids if known == path or known.startswith(below)]:
-            self._drop(gone, self.live)
+        if self._tree.id_of(path) != self.live.ids[path]:
+            self._drop(path, self.live)
 
     def rescan(self) -> None:
         """Compare with the hierarchy as it is, where events may have been missed."""

@@ -24,6 +24,7 @@ class Names:
         self._texts: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._last = 0
+        self._nobody = {OTHER}  # numbers without a name: given once, and never again
         self.reload()
 
     def reload(self) -> None:
@@ -39,8 +40,10 @@ class Names:
 
     def text(self, number: int) -> str:
         """The name under `number`; `other` where there is none."""
-        if number and number not in self._texts:
+        if number not in self._texts and number not in self._nobody:
             self.reload()
+            if number not in self._texts:
+                self._nobody.add(number)
         return self._texts.get(number, OTHER_NAME)
 
     def numbers(self, texts: Iterable[str]) -> dict[str, int]:

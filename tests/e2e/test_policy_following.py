@@ -199,7 +199,7 @@ def test_bad_version_changes_nothing(shared: Sandbox) -> None:
 
     policy.write_text(denying(9002))
     followed(binder, 9002)
-    assert in_force(agent)
+    eventually(lambda: in_force(agent))
     assert agent.metric(last) > loaded_at
     policy.write_text("version: [")
     eventually(lambda: not in_force(agent))
@@ -252,7 +252,7 @@ def test_policy_deleted(shared: Sandbox) -> None:
     assert binder.bind(9001) == "EACCES"
     policy.write_text(denying(9002))
     followed(binder, 9002)
-    assert in_force(agent)
+    eventually(lambda: in_force(agent))
 
 
 def test_apply_while_the_agent_runs(shared: Sandbox) -> None:

@@ -153,7 +153,8 @@ def test_observed_binds(guard: Guard, binder: Binder) -> None:
 
 def told_and_untold(guard: Guard, events: list[layout.Event]) -> int:
     """What the events, the loss counter and the map say together; has to be what happened."""
-    return sum(event.count for event in events) + guard.totals.events_lost + guard.pending
+    in_events: int = sum(event.count for event in events)
+    return in_events + guard.totals.events_lost + guard.pending
 
 
 def test_the_first_violation_is_told_at_once(guard: Guard, binder: Binder) -> None:

@@ -72,8 +72,10 @@ def test_two_publishers_never_give_one_number_to_two_names(guard: Guard, binder:
     each other's names alike."""
     other = Guard(guard.pin_dir, guard.cgroup)
     guard.publish(policy("mine-1"))
+    mine = named(guard)
     other.publish(policy("theirs-1", "theirs-2"))
     theirs = named(guard)
+    assert {name: theirs.get(name) for name in mine} == mine
     guard.publish(policy("mine-2", "theirs-2"))
     found = named(guard)
     assert {name: found.get(name) for name in theirs} == theirs
