@@ -36,6 +36,12 @@ def keys_of(guard: Guard) -> set[int]:
     return {key.id for key in keys if key.generation == live}
 
 
+def known(guard: Guard) -> dict[str, int]:
+    """The cgroups that the publisher takes for classified: path → id."""
+    assert guard.publisher.live
+    return guard.publisher.live.ids
+
+
 def test_a_new_cgroup_is_classified(guard: Guard, binder: Binder) -> None:
     """A cgroup made under a live policy has its parent's constraints until it is classified, and
     from then on its own."""
@@ -98,20 +104,38 @@ def test_cgroups_that_vanish_while_they_are_scanned(
     assert guard.publisher.path_of(number) is None
 
 
-def test_forget_drops_a_cgroup_and_all_below_it(guard: Guard) -> None:
-    """What is forgotten is out of the kernel's table, with all below it and nothing beside."""
-    paths = ("/gone", "/gone/a", "/gone/a/b", "/gone-not", "/stays")
+def test_forget_drops_a_cgroup_that_is_gone(guard: Guard) -> None:
+    """A removed cgroup leaves the kernel's table; one that is still there, as where one of its
+    name was removed in another hierarchy, stays in it."""
+    paths = ("/gone", "/gone/a", "/gone-not", "/stays")
     ids = {path: guard.make(path).stat().st_ino for path in paths}
     guard.publish(SHOP)
     assert set(ids.values()) <= keys_of(guard)
-    guard.publisher.forget("/gone")
+    for path in ("/gone/a", "/gone"):
+        (guard.cgroup / path[1:]).rmdir()
+        guard.publisher.forget(path)
+    guard.publisher.forget("/stays")
+    guard.publisher.forget("/never/there")
     assert {path for path, number in ids.items() if number in keys_of(guard)} == {
         "/gone-not",
         "/stays",
     }
-    assert set(guard.publisher.cgroups) == {"/", "/gone-not", "/stays"}
+    assert set(known(guard)) == {"/", "/gone-not", "/stays"}
     assert guard.publisher.path_of(ids["/gone/a"]) is None
-    guard.publisher.forget("/never/there")
+    assert guard.publisher.path_of(ids["/stays"]) == "/stays"
+
+
+def test_a_cgroup_made_again_under_its_name(guard: Guard, binder: Binder) -> None:
+    """Where the removal was missed, classifying the new one drops the old one's id."""
+    old = guard.make("/shop/api").stat().st_ino
+    guard.publish(SHOP)
+    (guard.cgroup / "shop/api").rmdir()
+    again = guard.make("/shop/api")
+    assert guard.publisher.classify("/shop/api")
+    assert old not in keys_of(guard)
+    binder.move(again)
+    assert binder.bind(9000) == "EACCES"
+    assert guard.publisher.path_of(again.stat().st_ino) == "/shop/api"
 
 
 def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
@@ -127,8 +151,8 @@ def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
     again = guard.make("/shop/again")
     new = guard.make("/shop/new")
     guard.publisher.rescan()
-    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/again", "/shop/new"}
-    assert keys_of(guard) == set(guard.publisher.cgroups.values())
+    assert set(known(guard)) == {"/", "/shop", "/shop/again", "/shop/new"}
+    assert keys_of(guard) == set(known(guard).values())
     assert old_id not in keys_of(guard)
     for place in (again, new):
         binder.move(place)
@@ -181,14 +205,14 @@ def test_a_policy_that_does_not_fit_leaves_the_old_one_live(guard: Guard, binder
     assert binder.bind(9000) == "EACCES"
     assert binder.bind(8001, uid=1) == "ok"
     assert guard.publisher.path_of(place.stat().st_ino) == "/shop/api"
-    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/api"}
+    assert set(known(guard)) == {"/", "/shop", "/shop/api"}
     binder.move(guard.make("/shop/new"))
     assert guard.publisher.classify("/shop/new")
     assert binder.bind(9000) == "EACCES"
     binder.move(guard.cgroup)
     place.rmdir()
     guard.publisher.forget("/shop/api")
-    assert set(guard.publisher.cgroups) == {"/", "/shop", "/shop/new"}
+    assert set(known(guard)) == {"/", "/shop", "/shop/new"}
 
 
 def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(guard: Guard, binder: Binder) -> None:

@@ -73,7 +73,7 @@ def test_networks_in_turn(guard: Guard, binder: Binder, start_binder: StartBinde
 
 
 def test_cgroups_in_turn(guard: Guard, binder: Binder) -> None:
-    """The same bind moves from an allowed cgroup to a denied one and back, one process all along."""
+    """The same bind moves from an allowed cgroup to a denied one and back."""
     shop, other = guard.make("/shop"), guard.make("/other")
     guard.publish(policy("name: no, for: {cgroup: /shop}, deny: [9000]"))
     for _ in range(N):
@@ -104,7 +104,7 @@ def test_an_unknown_cgroup_is_asked_anew(guard: Guard, binder: Binder) -> None:
 
 
 def test_recorded_binds_are_recorded_each_time(guard: Guard, binder: Binder) -> None:
-    """A bind that is let through but recorded is no allowed one: each is counted as a violation."""
+    """A bind that is let through but recorded is no allowed one: each is a violation."""
     guard.publish(policy("name: trial, mode: record, deny: [9000]"))
     binder.answers([Bind(9000), Bind(9001)], N)
     assert guard.violations == {("trial", "/", 9000, "tcp", "recorded"): N}
