@@ -114,7 +114,7 @@ struct account_key {
 /* Per CPU; read by summing. */
 struct counters {
 	__u64 binds[VERDICTS][PROTOCOL_LABELS][FAMILIES];
-	__u64 events_lost;        /* violations whose event did not fit the ring buffer */
+	__u64 events_lost;        /* that did not fit the ring buffer; told later in a count */
 	__u64 events_suppressed;  /* violations that were folded into a later event's count */
 	__u64 unjudged;           /* binds seen before the first policy was published */
 	__u64 cgroup_events_lost; /* made or removed, not told: userspace scans again */
@@ -128,11 +128,12 @@ struct violation_key {
 	__u8 verdict;             /* enum verdict */
 };
 
-/* The lock keeps count, reported and last_event_ns in step: sum of events' counts, lost
- * and (count - reported) is what happened, exactly. */
+/* The lock keeps count, reported and last_event_ns in step. Each violation becomes an event, or
+ * is suppressed, or its event is lost: the three counts together are what happened, exactly; and
+ * (count - reported) is what no event stands for yet. */
 struct violation {
 	__u64 count;
-	__u64 reported;           /* of them, handed to the ring buffer or counted as lost */
+	__u64 reported;           /* of them, those that an event in the ring buffer stands for */
 	__u64 last_event_ns;      /* boot time */
 	__u64 first_ns;           /* boot time; orders the series that a scrape has room for */
 	__u32 lock;               /* struct bpf_spin_lock */

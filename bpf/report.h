@@ -102,6 +102,14 @@ static __always_inline bool count_violation(struct violation *entry, u64 now, u6
 	return due;
 }
 
+/* The event did not fit: a later one stands for its violations. */
+static __always_inline void take_back(struct violation *entry, u64 count)
+{
+	bpf_spin_lock((struct bpf_spin_lock *)&entry->lock);
+	entry->reported -= count;
+	bpf_spin_unlock((struct bpf_spin_lock *)&entry->lock);
+}
+
 /* What the judgement adds to the facts of a bind. */
 struct violation_facts {
 	u64 now;
@@ -169,8 +177,10 @@ static __always_inline void report_violation(struct tables *tables, struct count
 
 	if (!entry)
 		return;
-	if (!count_violation(entry, facts->now, &facts->count, &facts->total))
+	if (!count_violation(entry, facts->now, &facts->count, &facts->total)) {
 		counters->events_suppressed++;
-	else if (!send_event(tables, bind, facts))
-		counters->events_lost += facts->count;
+	} else if (!send_event(tables, bind, facts)) {
+		counters->events_lost++;
+		take_back(entry, facts->count);
+	}
 }

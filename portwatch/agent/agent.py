@@ -27,7 +27,7 @@ from portwatch.agent.suppressed import SuppressedTail
 from portwatch.errors import NotLoaded, PolicyError, PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
-from portwatch.kernel.readings import Readings
+from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.kernel.ringbuf import RingReader
 from portwatch.node.accounts import read_accounts
 from portwatch.node.paths import HostPaths
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 RESCAN_SECONDS = 60.0
+TAILS_AT_ONCE = 200
 Emit = Callable[[Event, bytes], None]
 
 
@@ -64,6 +65,7 @@ class Agent:
         self._clock = clock or Clock()
         self._selector = selectors.DefaultSelector()
         self._tail = SuppressedTail()
+        self._tails: list[tuple[ViolationCount, int]] = []
         self._processes = ProcessTable(host or HostPaths())
         self._format = EventFormat(
             publisher, host or HostPaths(), self._processes, self._clock, self._tail.count_of
@@ -119,9 +121,10 @@ class Agent:
         self._read_cgroup_events()
         self._publisher.rescan()
         while not self._stopping:
-            for key, _ in self._selector.select(TICK_SECONDS):
+            for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
                 key.data()
             self._tick()
+            self._tell_tails()
         self._drain()
 
     def unready_reason(self) -> str:
@@ -207,8 +210,10 @@ class Agent:
             self._publisher.rescan()
             counts = self._readings.violations()
             self._publisher.forget_names(n for c in counts for n in (c.constraint, c.workload))
-        if self._tail.due(totals.events_suppressed):
-            self._tell_tails()
+        untold = totals.events_suppressed + totals.events_lost
+        if not self._tails and self._tail.due(untold):
+            counts = self._readings.violations()
+            self._tails = list(self._tail.tails(counts, self._clock.boot_ns()))
 
     def _reload(self, even_unchanged: bool) -> None:
         """SIGHUP loads an unchanged policy again too: users and groups may have changed."""
@@ -242,8 +247,9 @@ class Agent:
             self._refuse(err)
 
     def _tell_tails(self) -> None:
+        """Some of them: the kernel's own events are not to wait behind thousands."""
         names = self._publisher.names
-        for entry, count in self._tail.tails(self._readings.violations(), self._clock.boot_ns()):
+        for entry, count in self._tails[:TAILS_AT_ONCE]:
             self._emit(
                 {
                     "time": iso(self._clock.wall_ns()),
@@ -255,6 +261,7 @@ class Agent:
                     "count": count,
                 }
             )
+        del self._tails[:TAILS_AT_ONCE]
 
     def _drain(self) -> None:
         """Tell what is in the buffer already, before the end."""

@@ -69,7 +69,8 @@ class PortwatchCollector(Collector):
         yield from self._events()
         yield _counter(
             "portwatch_events_lost",
-            "Violations whose event did not fit the ring buffer; they are counted all the same.",
+            "Events that did not fit the ring buffer; their violations are counted all the same, "
+            "and told in the count of a later event.",
             totals.events_lost,
         )
         yield _counter(

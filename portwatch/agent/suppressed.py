@@ -1,7 +1,8 @@
 """The tail of a burst: violations that the kernel folded into a later event which never came.
 
-The programs tell a repeated violation at most once a second, at the next violation. Where none
-follows, this tells the rest; and takes care that nothing is told twice.
+The programs tell a repeated violation at most once a second, at the next violation; and so one
+whose event did not fit the ring buffer. Where no next one follows, this tells the rest; and takes
+care that nothing is told twice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class SuppressedTail:
 
     def __init__(self) -> None:
         self._told: dict[Key, tuple[int, int]] = {}
-        self._seen_suppressed = -1
+        self._seen_untold = -1
 
     def count_of(self, raw: layout.Event) -> int:
         """How many violations the kernel's event adds to what was told from here."""
@@ -42,10 +43,10 @@ class SuppressedTail:
         overlap = min(raw.total, told[1]) - max(raw.total - raw.count, told[0])
         return int(raw.count - max(overlap, 0))
 
-    def due(self, suppressed_total: int) -> bool:
-        """Whether anything may be waiting, by the kernel's counter of suppressed violations."""
-        changed = suppressed_total != self._seen_suppressed
-        self._seen_suppressed = suppressed_total
+    def due(self, untold_total: int) -> bool:
+        """Whether anything may be waiting, by the kernel's counters of events not sent."""
+        changed = untold_total != self._seen_untold
+        self._seen_untold = untold_total
         return changed
 
     def tails(
@@ -59,7 +60,7 @@ class SuppressedTail:
             if untold <= 0:
                 continue
             if now_ns - entry.last_event_ns < SECOND_NS:
-                self._seen_suppressed = -1  # look again next time
+                self._seen_untold = -1  # look again next time
                 continue
             self._told[key] = (first, entry.count)
             yield entry, untold

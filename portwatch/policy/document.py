@@ -31,6 +31,8 @@ _STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
 _CONTAINER_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# libyaml compares each %TAG with all before it: 150,000 of them would take a minute.
+_TAG_DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])\ufeff?(%TAG)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -52,6 +54,14 @@ class _Node:
     marks: dict[Any, Any]
     keys: dict[str, Place]
     key: str | None = None
+
+
+@dataclass(slots=True)
+class Room:
+    """What the files of one policy, taken together, may still come to."""
+
+    bytes: int = MAX_BYTES
+    nodes: int = MAX_NODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +92,18 @@ class Document:
         return place
 
 
-def read_document(name: str, text: str | bytes, problems: Problems) -> Document | None:
-    """Parse one YAML document; None, with the problem recorded, where it is unreadable."""
+def read_document(
+    name: str, text: str | bytes, problems: Problems, room: Room | None = None
+) -> Document | None:
+    """Parse one YAML document; None, with the problem recorded, where it is unreadable.
+
+    What it comes to is taken from `room`.
+    """
     plain = ""
+    room = room or Room()
     try:
-        plain = _decode(name, text, problems)
-        return _Reader(name, problems).read(plain)
+        plain = _decode(name, text, problems, room)
+        return _Reader(name, problems, room).read(plain)
     except _Stop:
         return None
     except yaml.MarkedYAMLError as err:
@@ -102,10 +118,12 @@ def read_document(name: str, text: str | bytes, problems: Problems) -> Document 
     return None
 
 
-def _decode(name: str, text: str | bytes, problems: Problems) -> str:
-    """Return the text, checked for size, encoding and characters that YAML does not have."""
-    if len(text) > MAX_BYTES:
-        problems.add(name, (1, 1), f"the file is larger than {MAX_BYTES >> 20} MiB")
+def _decode(name: str, text: str | bytes, problems: Problems, room: Room) -> str:
+    """Return the text, checked for size, encoding and what no policy has in it."""
+    room.bytes -= len(text)
+    if room.bytes < 0:
+        what = "the file is" if len(text) > MAX_BYTES else "the files up to here are"
+        problems.add(name, (1, 1), f"{what} larger than {MAX_BYTES >> 20} MiB")
         raise _Stop
     if isinstance(text, bytes):
         raw = text
@@ -119,6 +137,10 @@ def _decode(name: str, text: str | bytes, problems: Problems) -> str:
     if bad := _NOT_YAML.search(text):
         message = f"not YAML: character U+{ord(bad.group()):04X} is not allowed"
         problems.add(name, _end_of(text[: bad.start()]), message)
+        raise _Stop
+    if tag := _TAG_DIRECTIVE.search(text):
+        message = "`%TAG` is not allowed: a policy has no tags"
+        problems.add(name, _end_of(text[: tag.start(1)]), message)
         raise _Stop
     if not text.strip():
         problems.add(name, (1, 1), "the file is empty")
@@ -140,13 +162,13 @@ def _end_of(text: str) -> Place:
 class _Reader:
     """Builds one document from libyaml's events, with a stack of open containers."""
 
-    def __init__(self, name: str, problems: Problems) -> None:
+    def __init__(self, name: str, problems: Problems, room: Room) -> None:
         self._name = name
         self._problems = problems
+        self._room = room
         self._stack: list[_Node] = []
         self._root: Any = None
         self._data: Any = None
-        self._nodes = 0
         self._nulls = False
 
     def read(self, text: str) -> Document:
@@ -211,9 +233,9 @@ class _Reader:
 
     def _add(self, value: Any, place: Place, mark: Any) -> None:
         """Put a value, whose place is `place` and whose node is `mark`, where it belongs."""
-        self._nodes += 1
+        self._room.nodes -= 1
         self._nulls = self._nulls or value is None
-        if self._nodes > MAX_NODES:
+        if self._room.nodes < 0:
             self._stop(place, f"more than {MAX_NODES:,} values")
         if not self._stack:
             self._data, self._root = value, mark

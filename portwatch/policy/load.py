@@ -47,7 +47,12 @@ def policy_sources(path: Path) -> list[tuple[str, bytes]]:
             return [(str(path), _read(path))]
         # Hidden files are editors' and package managers' leftovers, as for systemd's *.d.
         files = sorted(p for p in path.glob("*.yaml") if not p.name.startswith("."))
-        sources = [(str(file), _read(file)) for file in files[: MAX_FILES + 1] if file.is_file()]
+        sources = []
+        room = MAX_BYTES
+        for file in files[: MAX_FILES + 1]:
+            if room >= 0 and file.is_file():  # past it, what was read is refused already
+                sources.append((str(file), _read(file)))
+                room -= len(sources[-1][1])
     except OSError as err:
         message = f"cannot read the policy {err.filename or path}: {err.strerror or err}"
         raise UsageError(message, hint="check the path and its permissions") from err

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from portwatch.policy.document import Document, Path, read_document
+from portwatch.policy.document import Document, Path, Room, read_document
 from portwatch.policy.problems import Problems, quote
 from portwatch.policy.shape import ShapeError, shape_errors
 
@@ -72,8 +73,9 @@ def merge(sources: Sequence[tuple[str, str | bytes]], problems: Problems) -> Mer
     """Read and merge the files, given as (name, text) in order."""
     merged = Merged(problems)
     seen: dict[str, Spot] = {}
+    room = Room()
     for name, text in sources:
-        document = read_document(name, text, problems)
+        document = read_document(name, text, problems, room)
         if document is None:
             merged.unreadable = True
         elif document.data is not None:
@@ -86,14 +88,15 @@ def merge(sources: Sequence[tuple[str, str | bytes]], problems: Problems) -> Mer
 
 def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
     raw_names = _names(document.data)
-    errors = list(_nulls(document.data, ())) if document.nulls else []
-    errors += shape_errors(document.data, merged.problems)
-    for path, message, about_key in errors:
+    nulls = _nulls(document.data, ()) if document.nulls else ()
+    bad: list[Path] = []
+    for path, message, about_key in chain(nulls, shape_errors(document.data, merged.problems)):
         place = document.place(path, key=about_key)
         merged.problems.add(document.name, place, message)
-    for path, _, _ in errors:
+        bad.append(path)
+    for path in bad:
         _cut(merged, document, path)
-    if any(not path for path, _, _ in errors):
+    if () in bad:
         return
     root = Spot(document.data, document, ())
     for key in root.value:

@@ -6,14 +6,17 @@ Imports nothing of portwatch but `errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from portwatch.errors import PolicyError, Problem
 
 MAX_PROBLEMS = 1000
 """A file with more is not a policy with mistakes but another kind of file."""
 
-_MAX_SUGGESTIONS = 100  # difflib is quadratic: a file full of unknown words must not stall
+# difflib is cubic: a file full of long unknown words must not stall. Enough for a thousand
+# misspelt words of 12 letters where 50 are known; words made to be hard cost half a second.
+_EFFORT = 8_000_000
 _MAX_CANDIDATES = 500
 _LONGEST_WORD = 64
 
@@ -23,15 +26,19 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, int], Problem] = {}
-        self._suggestions_left = _MAX_SUGGESTIONS
+        self._effort_left = _EFFORT
 
     def __len__(self) -> int:
         return len(self._found)
 
     def add(self, file: str, place: tuple[int, int], message: str) -> None:
-        """Record a problem at `place` (line and column from 1), unless one stands there."""
-        if len(self._found) < MAX_PROBLEMS:
-            self._found.setdefault((file, *place), Problem(file, *place, message))
+        """Record a problem at `place` (line and column from 1), unless one stands there.
+
+        Raises PolicyError with the first MAX_PROBLEMS: looking for more would only cost.
+        """
+        self._found.setdefault((file, *place), Problem(file, *place, message))
+        if len(self._found) >= MAX_PROBLEMS:
+            self.raise_if_any()
 
     def raise_if_any(self) -> None:
         """Raise one PolicyError that lists every problem, if there is one."""
@@ -40,19 +47,19 @@ class Problems:
 
     def did_you_mean(self, word: str, candidates: Iterable[str]) -> str:
         """`; did you mean `deny`?` for the nearest of `candidates`, empty where none is near."""
-        if self._suggestions_left <= 0 or not 0 < len(word) <= _LONGEST_WORD:
+        if not 0 < len(word) <= _LONGEST_WORD or self._effort_left < 0:
             return ""
-        self._suggestions_left -= 1
-        near = nearest(word, candidates)
+        known = [c for c in islice(candidates, _MAX_CANDIDATES) if len(c) <= _LONGEST_WORD]
+        self._effort_left -= len(word) * sum(map(len, known))
+        near = nearest(word, known) if self._effort_left >= 0 else None
         return f"; did you mean `{near}`?" if near else ""
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
+def nearest(word: str, candidates: Sequence[str]) -> str | None:
     """Return the candidate that looks most like `word`, None where none does."""
     import difflib  # only bad policies need it
 
-    known = list(candidates)[:_MAX_CANDIDATES]
-    folded = {candidate.lower(): candidate for candidate in reversed(known)}
+    folded = {candidate.lower(): candidate for candidate in reversed(candidates)}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
     if close:
         return folded[close[0]]

@@ -34,13 +34,13 @@ MAX_REFERENCES = 32
 """How deep definitions may refer to definitions."""
 
 MAX_EXPANDED = 262_144
-"""How many ranges, networks and selectors all definitions together may come to."""
+"""How many ranges, networks and selectors definitions may come to, each time they are named."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 NAME_RULE = "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
 
 _RESERVED = {"ports": tuple(PORT_WORDS), "addresses": ADDRESS_WORDS, "workloads": ()}
-_ADDRESS_LIKE = re.compile(r"[0-9a-fA-F.]*[.:/][0-9a-fA-F.:/%]*|[0-9]+", re.ASCII)
+_OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:/]+", re.ASCII)
 
 T = TypeVar("T")
 
@@ -210,7 +210,9 @@ class Resolver:
 
 def _like_address(word: str) -> bool:
     """Return whether a word can only be meant as an address, not as a name."""
-    return "%" in word or _ADDRESS_LIKE.fullmatch(word) is not None
+    if "%" in word:
+        return True
+    return _OF_ADDRESSES.fullmatch(word) is not None and (word.isdigit() or not word.isalnum())
 
 
 def _unique(items: Iterator[T]) -> tuple[T, ...]:
