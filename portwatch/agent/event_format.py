@@ -31,7 +31,8 @@ def address_text(address: bytes) -> str:
 
 
 def workload_of_cgroup(path: str) -> Event:
-    """The parts of an event's workload that a cgroup path tells."""
+    """The parts of an event's workload that a cgroup path tells, any bytes made printable."""
+    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     units, _ = systemd_units(path)
     return {"cgroup": path, **({"unit": units[-1]} if units else {})}
 

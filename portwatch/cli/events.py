@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def events(follow: bool, pin_dir: Path, as_json: bool) -> None:
     from portwatch.cli.event_line import event_line
 
     for line in _lines(pin_dir, follow):
-        if as_json or not sys.stdout.isatty():
+        if as_json or not os.isatty(1):
             click.echo(line)
         else:
             click.echo(event_line(json.loads(line)))

@@ -88,8 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    _open_standard_streams()
     try:
         status = portwatch.main(args=arguments, prog_name="portwatch", standalone_mode=False)
+        if sys.stdout:
+            sys.stdout.flush()
     except click.exceptions.Abort:
         return 130
     except click.ClickException as err:
@@ -100,14 +103,32 @@ def _run(arguments: list[str]) -> int:
         return err.exit_code
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does: not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except PermissionError as err:
         click.echo(f"portwatch: not permitted: {err}\n  hint: run it as root", err=True)
         return EXIT_KERNEL
+    except OSError as err:
+        _discard_output()
+        click.echo(f"portwatch: {err}", err=True)
+        return EXIT_KERNEL
     except KeyboardInterrupt:
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed, as by `>&-`, nothing else may get its number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _discard_output() -> None:
+    """What is left in stdout's buffer cannot be written: do not try again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _show(err: PortwatchError, as_json: bool) -> None:
