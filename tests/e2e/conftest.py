@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from sandbox import Sandbox, denying, temporary_sandbox
+from scratch import remove_cgroup
+
+_homes = itertools.count(1)
 
 
 @pytest.fixture
@@ -28,10 +32,13 @@ def loaded_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def shared(loaded_once: Sandbox, tmp_path: Path) -> Iterator[Sandbox]:
-    """The loaded pins, for one test at a time. Agents on them end with `--keep`; counts go on
-    from test to test, so ask for differences, or use a constraint or port of your own."""
+    """The loaded pins, for one test at a time, with a home of its own. Agents on them end with
+    `--keep`; counts go on from test to test: ask for differences, or for those of the home."""
+    home = loaded_once.cgroup / f"home-{next(_homes)}"
+    home.mkdir()
     with ExitStack() as stack:
-        yield replace(loaded_once, folder=tmp_path, stack=stack)
+        yield replace(loaded_once, folder=tmp_path, home=home, stack=stack)
+    remove_cgroup(home)
     facts = loaded_once.status()
     assert facts["agent_pid"] is None
     assert all(facts["hooks"].values()), facts["hooks"]

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,9 +54,12 @@ def eventually(probe: Callable[[], Any], within: float = 5.0, what: str = "") ->
 
 
 class AgentProcess:
-    """`portwatch run`, started and ready; ends with the test at the latest."""
+    """`portwatch run` for the workloads below `home`, a cgroup's path."""
 
-    def __init__(self, options: Sequence[object], stdout: int | IO[bytes] | None = None) -> None:
+    def __init__(
+        self, options: Sequence[object], home: str, stdout: int | IO[bytes] | None = None
+    ) -> None:
+        self.home = home
         self.log = ""
         self.lines: list[bytes] = []
         self.process = subprocess.Popen(
@@ -127,9 +130,9 @@ class AgentProcess:
         """What it has printed on stdout so far."""
         return [json.loads(line) for line in self.lines]
 
-    def violations(self, **wanted: object) -> list[Event]:
-        """The violations among its events, of one port, constraint, …"""
-        return [event for event in self.events if is_violation(event, **wanted)]
+    def violations(self, port: int | None = None) -> list[Event]:
+        """The violations at home among its events, of one port or of all."""
+        return violations(self.events, self.home, port)
 
     def page(self, path: str, **headers: str) -> tuple[bytes, Any]:
         """Body and headers of what it serves there."""
@@ -158,13 +161,15 @@ class AgentProcess:
             self.lines.append(line)
 
 
-def is_violation(event: Event, port: int | None = None, constraint: str | None = None) -> bool:
-    """Whether it is one, of this port and constraint where they are given."""
-    return (
-        event["kind"] == "violation"
+def violations(events: Iterable[Event], home: str, port: int | None = None) -> list[Event]:
+    """The violations of workloads below `home`, of one port or of all."""
+    return [
+        event
+        for event in events
+        if event["kind"] == "violation"
+        and event["workload"]["name"].startswith(home)
         and port in (None, event["bind"]["port"])
-        and constraint in (None, event["constraint"])
-    )
+    ]
 
 
 def children(pid: int) -> list[int]:

@@ -29,17 +29,19 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Sandbox:
-    """Where one test plays; `folder` is its own for files."""
+    """Where one test plays: `cgroup` is what the programs are attached to, `home`, there or
+    below, where this test's processes are; `folder` is for its files."""
 
     cgroup: Path
     pin_dir: Path
     folder: Path
+    home: Path
     stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def path(self) -> str:
-        """The cgroup as policies and events call it."""
-        return "/" + self.cgroup.name
+        """The home as policies and events call it."""
+        return f"/{self.home.relative_to(self.cgroup.parent)}"
 
     @property
     def socket(self) -> Path:
@@ -81,7 +83,7 @@ class Sandbox:
 
     def start(self, policy: Path | None, *options: object, **more: Any) -> AgentProcess:
         """`portwatch run`, just started."""
-        agent = AgentProcess(self.run_options(policy, *options), **more)
+        agent = AgentProcess(self.run_options(policy, *options), self.path, **more)
         self.stack.callback(agent.close)
         return agent
 
@@ -90,15 +92,15 @@ class Sandbox:
         return self.start(policy, *options, **more).wait_until_ready()
 
     def make(self, name: str) -> Path:
-        """A new cgroup in this one."""
-        below = self.cgroup / name
+        """A new cgroup in the home."""
+        below = self.home / name
         below.mkdir()
         self.stack.callback(_remove_if_there, below)
         return below
 
     def binder(self, cgroup: Path | None = None, **more: Any) -> Binder:
-        """A process in this cgroup, or one below, that binds."""
-        binder = Binder(cgroup or self.cgroup, **more)
+        """A process at home, or in another cgroup, that binds."""
+        binder = Binder(cgroup or self.home, **more)
         self.stack.callback(binder.close)
         return binder
 
@@ -141,7 +143,7 @@ def temporary_sandbox(folder: Path) -> Iterator[Sandbox]:
     name = f"portwatch-e2e-{os.getpid()}-{next(_numbers)}"
     cgroup = find_cgroup2(HostPaths()) / name
     cgroup.mkdir()
-    sandbox = Sandbox(cgroup, BPFFS / name, folder)
+    sandbox = Sandbox(cgroup, BPFFS / name, folder, cgroup)
     try:
         with sandbox.stack:
             yield sandbox

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -198,8 +199,11 @@ def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     assert agent.metric("portwatch_hook_attached", hook="bind4") == 0
     assert agent.metric("portwatch_hook_attached", hook="bind6") == 1
     assert agent.metric("portwatch_enforcing") == 0
-    with pytest.raises(OSError, match="503"):
+    with pytest.raises(urllib.error.HTTPError) as unready:
         agent.page("/readyz")
+    assert unready.value.code == 503
+    assert unready.value.read() == b"not attached: bind4\n"
+    unready.value.close()
     facts = sandbox.status()
     assert facts["hooks"]["bind4"] is False
     assert facts["enforcing"] is False
