@@ -71,7 +71,7 @@ class PolicySource:
         if path is None:
             policy, sources, origin = builtin_policy(), [], BUILTIN_ORIGIN
         else:
-            origin = str(path)
+            origin = os.fsencode(path).decode("utf-8", "backslashreplace")
             sources = policy_sources(path)
             policy = parse_policy(sources, source=origin)
         if self.mode is not None:

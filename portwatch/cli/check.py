@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from portwatch.cli.options import json_option
+from portwatch.cli.options import ANY_PATH, json_option
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=ANY_PATH)
 @click.option("--strict", is_flag=True, help="Findings of the lint fail too.")
 @json_option
 def check(path: Path, strict: bool, as_json: bool) -> None:

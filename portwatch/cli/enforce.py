@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from portwatch.cli.options import (
+    ANY_PATH,
     cgroup_option,
     json_option,
     mode_option,
@@ -55,7 +56,7 @@ def load(
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=ANY_PATH)
 @mode_option
 @pin_dir_option
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portwatch.cli.options import json_option, pin_dir_option
+from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.cli.subject_options import SubjectOptions, subject_options
 from portwatch.cli.verdict_style import verdict_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=ANY_PATH)
 @subject_options
 @click.option(
     "--port",

@@ -10,6 +10,8 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Whether it may be read is found out by reading it, with a hint where it may not.
+ANY_PATH = click.Path(path_type=Path, readable=False)
 DEFAULT_PIN_DIR = "/sys/fs/bpf/portwatch"  # kernel.pins has it too; not imported: --help is quick
 
 
@@ -17,7 +19,7 @@ def pin_dir_option(command: Command) -> Command:
     """`--pin-dir DIR`, as a Path."""
     return click.option(
         "--pin-dir",
-        type=click.Path(path_type=Path),
+        type=ANY_PATH,
         default=Path(DEFAULT_PIN_DIR),
         show_default=True,
         metavar="DIR",
@@ -34,7 +36,7 @@ def policy_option(command: Command) -> Command:
     """`--policy PATH`; None: the default directory, else the built-in policy."""
     return click.option(
         "--policy",
-        type=click.Path(path_type=Path),
+        type=ANY_PATH,
         metavar="PATH",
         help="A policy file, or a directory of *.yaml.  "
         "[default: /etc/portwatch/policy.d, else the built-in policy]",
@@ -45,7 +47,7 @@ def cgroup_option(command: Command) -> Command:
     """`--cgroup DIR`; None: the root of cgroup2."""
     return click.option(
         "--cgroup",
-        type=click.Path(path_type=Path),
+        type=ANY_PATH,
         metavar="DIR",
         help="Attach to this cgroup and all below it.  [default: the root of cgroup2]",
     )(command)

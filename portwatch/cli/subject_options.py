@@ -74,7 +74,7 @@ def find_subject(given: SubjectOptions) -> Subject:
         return _process(given.pid)
     accounts = read_accounts()
     uid, gid = _number(given.user, accounts.users), _number(given.group, accounts.groups)
-    cgroup = given.cgroup or "/"
+    cgroup = "/" if given.cgroup is None else given.cgroup
     if given.unit is not None:
         cgroup = _cgroup_of_unit(given.unit)
     if not cgroup.startswith("/"):
