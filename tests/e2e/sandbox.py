@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -151,8 +151,7 @@ def temporary_sandbox(folder: Path) -> Iterator[Sandbox]:
         unloaded = sandbox.run("unload")
         remove_cgroup(cgroup)
         sandbox.socket.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            sandbox.pin_dir.rmdir()
+        shutil.rmtree(sandbox.pin_dir, ignore_errors=True)
         assert unloaded.returncode == 0, unloaded.stderr
 
 
