@@ -183,13 +183,16 @@ def parse_network(text: str) -> Network:
     """Read a CIDR or a single address. Raises BadWord, with the mended text where it is near."""
     if "%" in text:
         raise BadWord("an address has no scope id here; leave out the `%` part")
+    address, slash, length = text.partition("/")
     try:
+        host = ipaddress.ip_address(address)
+        if not slash:
+            return Network(Address.from_packed(host.packed).value, BITS)
         parsed = ipaddress.ip_network(text, strict=False)
     except ValueError as err:
         raise BadWord("not an address or CIDR") from err
-    if "/" in text and not text.partition("/")[2].isdigit():
+    if not length.isdigit():
         raise BadWord(f"write the prefix as a length: did you mean `{parsed}`?")
-    host = ipaddress.ip_address(text.partition("/")[0])
     if host != parsed.network_address:
         raise BadWord(f"host bits are set; did you mean `{parsed}`?")
     value = int(parsed.network_address)

@@ -52,7 +52,7 @@ class Problems:
         known = [c for c in islice(candidates, _MAX_CANDIDATES) if len(c) <= _LONGEST_WORD]
         self._effort_left -= len(word) * sum(map(len, known))
         near = nearest(word, known) if self._effort_left >= 0 else None
-        return f"; did you mean `{near}`?" if near else ""
+        return f"; did you mean {quote(near)}?" if near else ""
 
 
 def nearest(word: str, candidates: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, TypeVar
 
 from portwatch.policy.addresses import (
@@ -52,8 +53,8 @@ class Resolver:
         self._merged = merged
         self._done: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._open: list[tuple[str, str]] = []
-        self._height: dict[tuple[str, str], int] = {}
         self._expanded = 0
+        self._full = False
         self._ranges: dict[str | int, tuple[PortRange, ...]] = {}
 
     def check_definitions(self) -> None:
@@ -84,15 +85,14 @@ class Resolver:
     def workloads(self, spot: Spot) -> tuple[Selector, ...]:
         """Return the selectors that a `for`, an `except` or a definition means (any of)."""
         items = spot.items() if isinstance(spot.value, list) else [spot]
-        found: dict[tuple[Selector, str | None], Selector] = {}
-        for item in items:
-            if isinstance(item.value, str):
-                selectors = self._reference("workloads", item, item.value, ())
-            else:
-                selector = read_selector(item, self._merged)
-                selectors = () if selector is None else (selector,)
-            found.update(((selector, selector.origin), selector) for selector in selectors)
-        return tuple(found.values())
+        selectors = self._each(items, self._selectors)
+        return tuple({(selector, selector.origin): selector for selector in selectors}.values())
+
+    def _selectors(self, spot: Spot) -> tuple[Selector, ...]:
+        if isinstance(spot.value, str):
+            return self._reference("workloads", spot, spot.value, ())
+        selector = read_selector(spot, self._merged)
+        return () if selector is None else (selector,)
 
     def _port_word(self, spot: Spot) -> tuple[PortRange, ...]:
         known = self._ranges.get(spot.value)
@@ -116,8 +116,8 @@ class Resolver:
         else:
             base = word.partition("/")[0]
             if "/" in word and base in self._merged.definitions["ports"]:
-                message = f"{quote(word)}: a defined name takes no protocol; write it in {base}"
-                self._merged.report(spot, message)
+                message = f"a defined name takes no protocol; write it in {quote(base)[1:-1]}"
+                self._merged.report(spot, f"{quote(word)}: {message}")
                 return ()
             return self._reference("ports", spot, word, ("catalog:", *PORT_WORDS))
         if found:
@@ -151,8 +151,9 @@ class Resolver:
         """Return what the defined `name` means; a problem at `spot` where it is not defined."""
         if name in self._merged.definitions[kind]:
             if (kind, name) in self._open:
-                chain = [n for k, n in self._open[self._open.index((kind, name)) :]]
-                message = f"{quote(name)} is defined by itself: {' → '.join([*chain, name])}"
+                circle = [*self._open[self._open.index((kind, name)) :], (kind, name)]
+                names = " → ".join(quote(member)[1:-1] for _, member in circle)
+                message = f"{quote(name)} is defined by itself: {names}"
                 self._merged.report(spot, message)
                 return ()
             if len(self._open) >= MAX_REFERENCES:
@@ -162,7 +163,7 @@ class Resolver:
         if name in self._merged.broken[kind] or self._merged.unreadable:
             return ()
         what = {"ports": "port word", "addresses": "address word", "workloads": "workload"}[kind]
-        known = [*self._merged.definitions[kind], *words]
+        known = chain(self._merged.definitions[kind], words)
         meant = self._merged.problems.did_you_mean(name, known)
         self._merged.report(spot, f"unknown {what} {quote(name)}{meant}")
         return ()
@@ -175,26 +176,30 @@ class Resolver:
         spot = self._merged.definitions[kind][name]
         found: tuple[Any, ...]
         if kind == "ports":
-            found = _unique(self._each(spot, self._port_word))
+            found = _unique(self._each(spot.items(), self._port_word))
         elif kind == "addresses":
-            found = _unique(self._each(spot, self._address_word))
+            found = _unique(self._each(spot.items(), self._address_word))
         else:
             found = tuple(
                 s if s.origin else Selector(s.unit, s.slice, s.cgroup, s.user, s.group, name)
                 for s in self.workloads(spot)
             )
         self._open.pop()
-        self._expanded += len(found)
-        if self._expanded > MAX_EXPANDED:
-            message = f"definitions come to more than {MAX_EXPANDED:,} ranges and addresses"
-            self._merged.report(spot, message)
-            found = ()
         self._done[key] = found
         return found
 
-    def _each(self, spot: Spot, resolve: Callable[[Spot], tuple[T, ...]]) -> Iterator[T]:
-        for item in spot.items():
-            yield from resolve(item)
+    def _each(self, spots: list[Spot], resolve: Callable[[Spot], tuple[T, ...]]) -> Iterator[T]:
+        """Yield what the items of a list mean; one problem where that becomes too much."""
+        for spot in spots:
+            found = resolve(spot)
+            self._expanded += len(found)
+            if self._expanded > MAX_EXPANDED:
+                if not self._full:
+                    what = f"{MAX_EXPANDED:,} ranges, networks and selectors"
+                    self._merged.report(spot, f"definitions come to more than {what}")
+                self._full = True
+                return
+            yield from found
 
     def _check_name(self, kind: str, name: str, spot: Spot) -> None:
         if not NAME.fullmatch(name):

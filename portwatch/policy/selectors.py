@@ -51,7 +51,7 @@ def _bad_pattern(key: str, pattern: str) -> str | None:
     """Return what is wrong with a glob, None where it is fine."""
     if key == "cgroup":
         if not pattern.startswith("/"):
-            return f"a cgroup path begins at the root: did you mean `/{pattern[:60]}`?"
+            return f"a cgroup path begins at the root: did you mean `/{quote(pattern)[1:-1]}`?"
         if any("**" in part and part != "**" for part in components(pattern)):
             return "`**` stands alone between slashes, as in `/ci/**` or `/**/build-*`"
         return None
@@ -59,7 +59,7 @@ def _bad_pattern(key: str, pattern: str) -> str | None:
         return f"a {key} name has no `/`; paths are `cgroup`"
     if "." not in pattern and "*" not in pattern:
         suffix = "service" if key == "unit" else "slice"
-        return f"{quote(pattern)} has no suffix; did you mean `{pattern[:60]}.{suffix}`?"
+        return f"{quote(pattern)} has no suffix; did you mean `{quote(pattern)[1:-1]}.{suffix}`?"
     return None
 
 
