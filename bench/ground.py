@@ -12,7 +12,7 @@ from pathlib import Path
 
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
-from portwatch.kernel.loader import ensure_loaded, remove
+from portwatch.kernel.loading import ensure_loaded, remove
 from portwatch.kernel.pins import PinDir, ensure_bpffs
 from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2

@@ -59,6 +59,7 @@ struct control {
 	__u32 flags;              /* CONTROL_* */
 	__u32 zero;               /* always 0, which the verifier cannot know: see one_state() */
 	__u32 pad;
+	__u64 seed;               /* random, of this load: see fingerprint() */
 };
 
 struct outcome {
@@ -114,6 +115,8 @@ struct account_key {
 /* Per CPU; read by summing. */
 struct counters {
 	__u64 binds[VERDICTS][PROTOCOL_LABELS][FAMILIES];
+	__u64 retracted[VERDICTS][PROTOCOL_LABELS][FAMILIES]; /* of these, to be subtracted: judged
+	                             again, and otherwise, by the port that the kernel picked */
 	__u64 events_lost;        /* that did not fit the ring buffer; told later in a count */
 	__u64 events_suppressed;  /* violations that were folded into a later event's count */
 	__u64 unjudged;           /* binds seen before the first policy was published */
@@ -150,21 +153,21 @@ struct observed_key {
 };
 
 /* What was seen of binds alike; and, since the key holds all that decides in most policies,
- * the memory of the verdict: a bind that was let through under this generation is again. */
+ * the memory of the verdict: what was let through under this policy is again. */
 struct observed {
+	__u64 allowed;            /* fingerprint() of the key and of the policy that allows it, or 0 */
 	__u64 count;
 	__u64 first_ns;           /* boot time */
 	__u64 last_ns;            /* a second old at most while binds come */
 	__u64 last_jiffies;       /* when last_ns was taken: a clock is dear, jiffies are not */
 	__u32 pid;                /* of the first, and its uid */
 	__u32 uid;
-	__u32 allowed_in;         /* generation of the policy that allows all of these; 0: ask it */
-	__u32 pad;
 };
 
 /* Left on a socket by the pre-bind hook, so that post_bind knows who picked the port. */
 struct picked_mark {
 	__u32 pending;
+	__u32 verdict;            /* enum verdict, as counted before the port was known */
 };
 
 struct event {

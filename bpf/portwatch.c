@@ -4,34 +4,13 @@
  * cgroup/post_bind4, cgroup/post_bind6  the port that the kernel picked for a bind to port 0
  * raw_tracepoint/cgroup_mkdir, _rmdir   tells userspace of a workload to classify or forget
  *
- * Which bind counts where: once, where its port is known. A bind by number, and every
- * refusal before the port is taken, in bind4/6; a bind to port 0 that a list could still
- * refuse by its real port, in post_bind.
+ * Every bind counts once, in bind4/6. Where the kernel picks the port, and a list may still speak
+ * of it, post_bind judges again and, if it comes to another verdict, retracts the first.
  */
 #include "report.h"
 
 #define REFUSE 0
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
-
-static __always_inline int punish(struct tables *tables, struct counters *counters,
-				  struct bind *bind, const struct judgement *judgement,
-				  u32 verdict)
-{
-	struct outcome *outcome = &tables->outcomes[judgement->outcome];
-	struct violation_facts facts = {
-		.now = bpf_ktime_get_boot_ns(),
-		.constraint = outcome->constraint,
-		.workload = judgement->workload,
-		.verdict = verdict,
-		.error = verdict == DENIED ? denial_error(outcome->error) : 0,
-	};
-
-	report_violation(tables, counters, bind, &facts);
-	if (verdict == RECORDED)
-		return PROCEED;
-	set_denial_error(outcome->error);
-	return REFUSE;
-}
 
 static __always_inline u32 verdict_of(struct tables *tables, const struct bind *bind,
 				      const struct judgement *judgement)
@@ -45,60 +24,89 @@ static __always_inline u32 verdict_of(struct tables *tables, const struct bind *
 	return verdict;
 }
 
-static __always_inline int judge(const struct control *control, struct bind *bind, bool count_here)
+static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
+					     struct bind *bind, const struct judgement *judgement,
+					     u32 verdict)
+{
+	struct outcome *outcome = &tables->outcomes[judgement->outcome];
+	struct violation_facts facts = {
+		.constraint = outcome->constraint,
+		.workload = judgement->workload,
+		.verdict = verdict,
+	};
+
+	count_bind((u64 *)counters->binds, bind, verdict);
+	if (verdict == ALLOWED)
+		return;
+	facts.now = bpf_ktime_get_boot_ns();
+	if (verdict == DENIED) {
+		facts.error = denial_error(outcome->error);
+		set_denial_error(outcome->error);
+	}
+	report_violation(tables, counters, bind, &facts);
+}
+
+/* The verdict before the kernel touches the port. */
+static __always_inline u32 judge(const struct control *control, struct bind *bind)
 {
 	/* Read once, so that no bind is judged by a mix of two policies. */
 	u32 generation = *(const volatile u32 *)&control->generation, verdict;
 	struct counters *counters = at(MAP(counters), 0);
+	struct observed_key key = observed_key(bind);
+	u64 allowed = fingerprint(&key, control->seed, generation);
+	struct observed *seen = find(MAP(observed), &key);
 	struct judgement judgement;
-	struct observed_key key;
-	struct observed *seen;
 	struct tables *tables;
 
 	if (!counters)
-		return PROCEED;
-	if (bind->kind == NUMBERED) {
-		key = observed_key(bind);
-		seen = find(MAP(observed), &key);
-		if (seen && generation && seen->allowed_in == generation) {
-			observe_again(seen);
-			if (count_here)
-				count_bind(counters, bind, ALLOWED);
-			return PROCEED;
-		}
+		return ALLOWED;
+	if (seen && seen->allowed == allowed) {
+		observe_again(seen);
+		count_bind((u64 *)counters->binds, bind, ALLOWED);
+		return ALLOWED;
 	}
 	tables = find_tables(generation);
 	if (!tables) {
-		counters->unjudged++;
-		return PROCEED;
+		__sync_fetch_and_add(&counters->unjudged, 1);
+		return ALLOWED;
 	}
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, bind, &judgement);
-	if (bind->kind == NUMBERED)
-		observe(seen, &key, judgement.lasting && verdict == ALLOWED ? generation : 0);
-	if (!count_here && verdict != DENIED)
-		return PROCEED;
-	count_bind(counters, bind, verdict);
-	if (verdict == ALLOWED)
-		return PROCEED;
-	return punish(tables, counters, bind, &judgement, verdict);
+	observe(seen, &key, judgement.lasting && verdict == ALLOWED ? allowed : 0);
+	count_and_report(tables, counters, bind, &judgement, verdict);
+	return verdict;
 }
 
-/* Before the kernel has picked: leaves a mark for post_bind. Marks every bind, since an
- * earlier one to port 0 may have failed and left its own. */
-static __always_inline bool defer_to_post_bind(const struct control *control,
-					       struct bpf_sock *sock, u16 port)
+/* Again, with the port that the kernel picked; `before` is what was counted already. */
+static __always_inline u32 judge_picked(const struct control *control, struct bind *bind, u32 before)
 {
-	struct picked_mark *mark;
+	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
+	struct counters *counters = at(MAP(counters), 0);
+	struct judgement judgement;
+	u32 verdict;
 
-	if (!(control->flags & CONTROL_PICKED))
-		return false;
-	mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
-				  port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
+	if (!tables || !counters)
+		return before;
+	judgement = find_outcome(tables, bind);
+	verdict = verdict_of(tables, bind, &judgement);
+	if (verdict == ALLOWED || verdict == before)
+		return verdict;
+	count_bind((u64 *)counters->retracted, bind, before);
+	count_and_report(tables, counters, bind, &judgement, verdict);
+	return verdict;
+}
+
+/* For post_bind, which cannot tell who picked the port. Every bind leaves its mark, since an
+ * earlier one to port 0 may have failed after it left its own. */
+static __always_inline void leave_mark(struct bpf_sock *sock, u16 port, u32 verdict)
+{
+	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
+						      port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
+
 	if (!mark)
-		return false;
+		return;
 	mark->pending = !port;
-	return !port;
+	mark->verdict = verdict;
 }
 
 static __always_inline void describe(const struct control *control, struct bind *bind,
@@ -117,12 +125,18 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 {
 	struct control *control = at(MAP(control), 0);
 	struct bpf_sock *sock = context->sk;
+	u32 verdict;
 
 	if (!control || !sock)
 		return PROCEED;
 	describe(control, bind, context, sock, context->protocol);
 	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
-	return judge(control, bind, !defer_to_post_bind(control, sock, bind->port));
+	verdict = judge(control, bind);
+	if (verdict == DENIED)
+		return REFUSE;
+	if (control->flags & CONTROL_PICKED)
+		leave_mark(sock, bind->port, verdict);
+	return PROCEED;
 }
 
 static __always_inline int after_bind(struct bpf_sock *sock, struct bind *bind)
@@ -139,7 +153,7 @@ static __always_inline int after_bind(struct bpf_sock *sock, struct bind *bind)
 	describe(control, bind, sock, sock, sock->protocol);
 	bind->kind = PICKED;
 	bind->port = sock->src_port;
-	return judge(control, bind, true);
+	return judge_picked(control, bind, mark->verdict) == DENIED ? REFUSE : PROCEED;
 }
 
 int bind4(struct bpf_sock_addr *context)

@@ -7,19 +7,18 @@
 
 #include "classify.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS 1000000000ll
 #define JIFFIES_OF_A_LOOK 100 /* a second at the slowest tick that Linux has, 100 Hz */
 
-static __always_inline void count_bind(struct counters *counters, const struct bind *bind,
-				       u32 verdict)
+/* Atomic also within a CPU: where the kernel preempts, another bind may come in between. */
+static __always_inline void count_bind(u64 *binds, const struct bind *bind, u32 verdict)
 {
-	u64 *binds = (u64 *)counters->binds;
 	u32 index = (verdict * PROTOCOL_LABELS + bind->label) * FAMILIES + bind->family;
 
 	/* Or the compiler proves the bound where the verifier cannot see it. */
 	asm volatile("" : "+r"(index));
 	if (index < VERDICTS * PROTOCOL_LABELS * FAMILIES)
-		binds[index]++;
+		__sync_fetch_and_add(&binds[index], 1);
 }
 
 static __always_inline struct observed_key observed_key(const struct bind *bind)
@@ -33,6 +32,22 @@ static __always_inline struct observed_key observed_key(const struct bind *bind)
 
 	__builtin_memcpy(key.address, bind->address, sizeof(key.address));
 	return key;
+}
+
+/* An LRU map gives an element to another key at any time, also between finding and reading it.
+ * So the memory of a verdict says of which key and policy it is; the seed keeps anybody from
+ * making two keys with one fingerprint. */
+static __always_inline u64 fingerprint(const struct observed_key *key, u64 seed, u32 generation)
+{
+	const u64 *words = (const u64 *)key;
+	u64 mixed = seed ^ generation;
+
+#pragma unroll
+	for (int i = 0; i < (int)(sizeof(*key) / sizeof(*words)); i++) {
+		mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15ull;
+		mixed ^= mixed >> 32;
+	}
+	return mixed | 1; /* never 0, which means that nothing is remembered */
 }
 
 /* Not atomic: `learn` wants an idea of how often, the counters are exact. */
@@ -49,12 +64,12 @@ static __always_inline void observe_again(struct observed *seen)
 
 /* An LRU map: what was seen least recently goes, and no bind waits for it. */
 static __always_inline void observe(struct observed *seen, const struct observed_key *key,
-				    u32 allowed_in)
+				    u64 allowed)
 {
-	struct observed first = {.count = 1, .allowed_in = allowed_in};
+	struct observed first = {.count = 1, .allowed = allowed};
 
 	if (seen) {
-		seen->allowed_in = allowed_in;
+		seen->allowed = allowed;
 		observe_again(seen);
 		return;
 	}
@@ -91,7 +106,8 @@ static __always_inline bool count_violation(struct violation *entry, u64 now, u6
 
 	bpf_spin_lock((struct bpf_spin_lock *)&entry->lock);
 	entry->count++;
-	due = entry->count == 1 || now - entry->last_event_ns >= SECOND_NS;
+	/* Signed: another CPU may have read its clock later and come first. */
+	due = entry->count == 1 || (s64)(now - entry->last_event_ns) >= SECOND_NS;
 	*total = entry->count;
 	*count = entry->count - entry->reported;
 	if (due) {
@@ -178,9 +194,9 @@ static __always_inline void report_violation(struct tables *tables, struct count
 	if (!entry)
 		return;
 	if (!count_violation(entry, facts->now, &facts->count, &facts->total)) {
-		counters->events_suppressed++;
+		__sync_fetch_and_add(&counters->events_suppressed, 1);
 	} else if (!send_event(tables, bind, facts)) {
-		counters->events_lost++;
+		__sync_fetch_and_add(&counters->events_lost, 1);
 		take_back(entry, facts->count);
 	}
 }

@@ -87,7 +87,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     from portwatch.agent.hub import socket_path
     from portwatch.cli.enforcement import require_root
     from portwatch.errors import UsageError
-    from portwatch.kernel.loader import remove
+    from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir, is_bpffs
 
     require_root()

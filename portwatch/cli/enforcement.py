@@ -10,7 +10,7 @@ from pathlib import Path
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import NotLoaded, PinMismatch, PrivilegeMissing
-from portwatch.kernel.loader import Loading, remove
+from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.slots import Slots
 from portwatch.kernel.stored_policy import StoredPolicy

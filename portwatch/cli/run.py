@@ -65,7 +65,7 @@ def run(
         removed_on_failure,
         require_root,
     )
-    from portwatch.kernel.loader import remove
+    from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir
 
     require_root()

@@ -29,7 +29,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     from portwatch import __version__
     from portwatch.cli.enforcement import policy_in_kernel
     from portwatch.errors import NotLoaded
-    from portwatch.kernel.loader import read_meta
+    from portwatch.kernel.loading import read_meta
     from portwatch.kernel.names import Names
     from portwatch.kernel.pins import PinDir
     from portwatch.kernel.readings import Readings

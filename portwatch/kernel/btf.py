@@ -100,7 +100,7 @@ def load_socket_mark_types() -> MapTypes:
     return _load(
         [
             ("int", KIND_INT, 4, INT_SIZE_32, []),
-            ("picked_mark", KIND_STRUCT, 4, None, [("pending", 1, 0)]),
+            ("picked_mark", KIND_STRUCT, 8, None, [("pending", 1, 0), ("verdict", 1, 32)]),
         ],
         key=1,
         value=2,

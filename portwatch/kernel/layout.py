@@ -52,6 +52,7 @@ class Control(ctypes.Structure):
         ("flags", c_uint32),
         ("zero", c_uint32),
         ("pad", c_uint32),
+        ("seed", c_uint64),
     )
 
 
@@ -113,6 +114,7 @@ class Counters(ctypes.Structure):
 
     _fields_ = (
         ("binds", c_uint64 * FAMILIES * PROTOCOL_LABELS * VERDICTS),
+        ("retracted", c_uint64 * FAMILIES * PROTOCOL_LABELS * VERDICTS),
         ("events_lost", c_uint64),
         ("events_suppressed", c_uint64),
         ("unjudged", c_uint64),
@@ -162,21 +164,20 @@ class Observed(ctypes.Structure):
     """struct observed."""
 
     _fields_ = (
+        ("allowed", c_uint64),
         ("count", c_uint64),
         ("first_ns", c_uint64),
         ("last_ns", c_uint64),
         ("last_jiffies", c_uint64),
         ("pid", c_uint32),
         ("uid", c_uint32),
-        ("allowed_in", c_uint32),
-        ("pad", c_uint32),
     )
 
 
 class PickedMark(ctypes.Structure):
     """struct picked_mark."""
 
-    _fields_ = (("pending", c_uint32),)
+    _fields_ = (("pending", c_uint32), ("verdict", c_uint32))
 
 
 class Event(ctypes.Structure):

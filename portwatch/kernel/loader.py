@@ -7,14 +7,12 @@ with it. Prints nothing where all went well; an error is one JSON object on stdo
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import errno
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from portwatch import errors
@@ -22,132 +20,19 @@ from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.features import KernelFacts, probe
 from portwatch.kernel.hooks import HOOKS, Hook
-from portwatch.kernel.pins import PinDir, ensure_bpffs, foreign
+from portwatch.kernel.loading import (
+    COMPILER_FLAGS,
+    GO,
+    is_complete,
+    layout_sha256,
+    link_target,
+    remove,
+    remove_pins,
+    source_sha256,
+)
+from portwatch.kernel.pins import PinDir, foreign
 
 PROGRAM_FILE = "portwatch.c"
-COMPILER_FLAGS = ("-Wno-macro-redefined", "-Wno-unused-function")
-LOADER_TIMEOUT_SECONDS = 60
-GO = "go"
-
-
-class Loading:
-    """A loader process that compiles ahead, and touches nothing until finish() says so.
-
-    So a policy can be read and checked while the programs compile. Use as a context manager:
-    leaving it without finish() abandons the load.
-    """
-
-    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
-        ensure_bpffs(pin_dir.path)
-        self.needed = not is_current(pin_dir, cgroup)
-        self._process: subprocess.Popen[str] | None = None
-        if self.needed:
-            module = "portwatch.kernel.loader"
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(pin_dir.path), str(cgroup)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-
-    def __enter__(self) -> Loading:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()  # it has done nothing yet that would have to be undone
-            self._process.communicate()
-
-    def finish(self) -> None:
-        """Load and attach; raises the loader's own error where it fails."""
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        try:
-            stdout, stderr = process.communicate(GO, timeout=LOADER_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired as err:
-            process.kill()
-            process.communicate()
-            raise KernelError(
-                f"the loader took over {LOADER_TIMEOUT_SECONDS} s", hint="portwatch doctor"
-            ) from err
-        if process.returncode != 0:
-            raise _reported_error(process.returncode, stdout, stderr)
-
-
-def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
-    """Load and attach what is not yet: True where the loader process had to run.
-
-    Returns at once where the pins are this version's and every link is on `cgroup`.
-    """
-    with Loading(pin_dir, cgroup) as loading:
-        loading.finish()
-    return loading.needed
-
-
-def source_sha256() -> bytes:
-    """Digest of the programs' source and of how they are compiled: 32 bytes."""
-    digest = hashlib.sha256(repr(COMPILER_FLAGS).encode())
-    for path in sorted(layout.bpf_directory().rglob("*.[ch]")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.digest()
-
-
-def layout_sha256() -> bytes:
-    """Digest of the shared records: maps made under another cannot be reused; 32 bytes."""
-    return hashlib.sha256((layout.bpf_directory() / "layout.h").read_bytes()).digest()
-
-
-def read_meta(pin_dir: PinDir) -> layout.Meta:
-    """What was loaded here; NotLoaded, PinMismatch."""
-    meta = pin_dir.open_map("meta")
-    try:
-        value = meta.get(bytes(4))
-    finally:
-        meta.close()
-    assert value is not None
-    return layout.Meta.from_buffer_copy(value)
-
-
-def is_current(pin_dir: PinDir, cgroup: Path) -> bool:
-    """Whether this version's programs are pinned and every required link is on `cgroup`."""
-    if not pin_dir.exists():
-        return False
-    try:
-        meta = read_meta(pin_dir)
-    except errors.NotLoaded:
-        return False
-    if bytes(meta.source_sha256) != source_sha256():
-        return False
-    cgroup_id = cgroup.stat().st_ino
-    return all(
-        link_target(pin_dir, hook) == (cgroup_id if hook.is_cgroup else 0)
-        for hook in HOOKS
-        if hook.required or (pin_dir.links / hook.name).exists()
-    )
-
-
-def link_target(pin_dir: PinDir, hook: Hook) -> int | None:
-    """The cgroup id that a hook's link is on, 0 for a tracepoint; None where it is detached."""
-    try:
-        fd = libbpf.object_get(str(pin_dir.links / hook.name))
-    except OSError:
-        return None
-    try:
-        info = libbpf.object_info(fd, libbpf.LinkInfo())
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    if not hook.is_cgroup:
-        return 0
-    return int(info.cgroup_id) or None
 
 
 class _Load:
@@ -160,7 +45,7 @@ class _Load:
 
     def prepare(self) -> None:
         """Make or open the maps, compile and load the programs: nothing is pinned or attached."""
-        self.fresh = not self.pin_dir.exists()
+        self.fresh = not is_complete(self.pin_dir)
         self.descriptors = {
             name: maps.create(name) if self.fresh else self.open_map(name) for name in maps.MAPS
         }
@@ -170,14 +55,17 @@ class _Load:
         """Pin and attach; where anything fails of a fresh load, nothing of it stays."""
         self.pin_dir.create()
         with self.pin_dir.changing():
-            if self.fresh and self.pin_dir.exists():
+            if self.fresh and is_complete(self.pin_dir):
                 raise KernelError(
                     f"another process has loaded {self.pin_dir.path} meanwhile", hint="try again"
                 )
             try:
+                _make_room_for_the_rest(self.descriptors["violations"])
                 if self.fresh:
+                    remove_pins(self.pin_dir)  # what a loader that was killed has left
+                    _sow_seed(self.descriptors["control"])
                     self.pin_maps()
-                self.attach(self.programs)
+                self.attach()
                 self.write_meta(self.descriptors["meta"])
             except BaseException:
                 if self.fresh:
@@ -185,7 +73,6 @@ class _Load:
                 raise
 
     def pin_maps(self) -> None:
-        _make_room_for_the_rest(self.descriptors["violations"])
         for name, fd in self.descriptors.items():
             libbpf.object_pin(fd, str(self.pin_dir.maps / name))
 
@@ -217,22 +104,26 @@ class _Load:
             programs[hook.name] = os.dup(function.fd)
         return programs
 
-    def attach(self, programs: dict[str, int]) -> None:
-        """Replace the program behind a link in place; make the links that are missing."""
-        for hook in HOOKS:
-            if hook.name not in programs:
-                continue
-            fd = programs[hook.name]
-            self.pin_program(hook, fd)
-            if hook.is_cgroup and link_target(self.pin_dir, hook) == self.cgroup.stat().st_ino:
-                self.replace(hook, fd)
+    def attach(self) -> None:
+        """Make the links that are missing, before anything changes; then replace the programs
+        behind the others in place. No instant is without enforcement."""
+        missing = {
+            hook.name: self.link(hook, fd) for hook, fd in self.loaded if not self.is_linked(hook)
+        }
+        for hook, fd in self.loaded:
+            if hook.name in missing:
+                _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
             else:
-                self.link(hook, fd)
+                self.replace(hook, fd)
+            _pin_anew(fd, self.pin_dir.programs / hook.name)
 
-    def pin_program(self, hook: Hook, fd: int) -> None:
-        path = self.pin_dir.programs / hook.name
-        path.unlink(missing_ok=True)
-        libbpf.object_pin(fd, str(path))
+    @property
+    def loaded(self) -> list[tuple[Hook, int]]:
+        return [(hook, self.programs[hook.name]) for hook in HOOKS if hook.name in self.programs]
+
+    def is_linked(self, hook: Hook) -> bool:
+        target = link_target(self.pin_dir, hook)
+        return hook.is_cgroup and target == self.cgroup.stat().st_ino
 
     def replace(self, hook: Hook, fd: int) -> None:
         path = str(self.pin_dir.links / hook.name)
@@ -242,13 +133,8 @@ class _Load:
         finally:
             os.close(link)
 
-    def link(self, hook: Hook, fd: int) -> None:
-        """The new link is up before the old one goes: no instant without enforcement."""
-        link = self.attach_to_cgroup(hook, fd) if hook.is_cgroup else _attach_tracepoint(hook, fd)
-        path = self.pin_dir.links / hook.name
-        path.unlink(missing_ok=True)
-        libbpf.object_pin(link, str(path))
-        os.close(link)
+    def link(self, hook: Hook, fd: int) -> int:
+        return self.attach_to_cgroup(hook, fd) if hook.is_cgroup else _attach_tracepoint(hook, fd)
 
     def attach_to_cgroup(self, hook: Hook, fd: int) -> int:
         assert hook.attach_type is not None
@@ -271,15 +157,14 @@ class _Load:
         libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(meta), 0), "meta")
 
 
-def remove(pin_dir: PinDir) -> None:
-    """Detach and unpin everything below `pin_dir`, foreign pins too; links go first."""
-    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps):
-        if directory.is_dir():
-            for path in directory.iterdir():
-                path.unlink()
-    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps, pin_dir.agent, pin_dir.path):
-        if directory.is_dir():
-            directory.rmdir()
+def _pin_anew(fd: int, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    libbpf.object_pin(fd, str(path))
+
+
+def _sow_seed(fd: int) -> None:
+    control = layout.Control(seed=int.from_bytes(os.urandom(8), "little"))
+    libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(control), 0), "control")
 
 
 def _make_room_for_the_rest(fd: int) -> None:
@@ -287,12 +172,11 @@ def _make_room_for_the_rest(fd: int) -> None:
     for protocol in range(layout.PROTOCOL_LABELS):
         for verdict in (1, 2):
             key = layout.ViolationKey(protocol=protocol, verdict=verdict)
-            libbpf.check(
-                libbpf.library().bpf_map_update_elem(
-                    fd, bytes(key), bytes(layout.Violation()), libbpf.UPDATE_NOEXIST
-                ),
-                "violations",
+            result = libbpf.library().bpf_map_update_elem(
+                fd, bytes(key), bytes(layout.Violation()), libbpf.UPDATE_NOEXIST
             )
+            if result != -errno.EEXIST:
+                libbpf.check(result, "violations")
 
 
 def _attach_tracepoint(hook: Hook, fd: int) -> int:
@@ -319,22 +203,6 @@ def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:
         raise KernelError(
             f"bcc cannot compile {source / PROGRAM_FILE}: {err}", hint="portwatch doctor"
         ) from err
-
-
-def _reported_error(status: int, stdout: str, stderr: str) -> errors.PortwatchError:
-    """The loader's own error where it said one, else what it left on stderr."""
-    try:
-        said = json.loads(stdout.splitlines()[-1])
-        kind = getattr(errors, said["error"])
-        result = kind(said["message"], hint=said["hint"])
-    except (ValueError, IndexError, KeyError, AttributeError, TypeError):
-        last_lines = "\n".join(stderr.strip().splitlines()[-5:])
-        return KernelError(
-            f"the loader ended with status {status}: {last_lines}",
-            hint="portwatch doctor",
-        )
-    assert isinstance(result, errors.PortwatchError)
-    return result
 
 
 def main(arguments: list[str]) -> int:

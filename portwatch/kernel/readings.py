@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from portwatch.kernel import layout, libbpf
 from portwatch.kernel.hooks import HOOKS
-from portwatch.kernel.loader import link_target, read_meta
+from portwatch.kernel.loading import link_target, read_meta
 from portwatch.kernel.pins import PinDir
 
 FIRST = bytes(4)
@@ -16,7 +16,10 @@ FIRST = bytes(4)
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over all CPUs; `binds` by (verdict, protocol, family) as named in layout."""
+    """Sums over all CPUs; `binds` by (verdict, protocol, family) as named in layout.
+
+    A bind to port 0 may be counted as allowed for the instant until its port is judged.
+    """
 
     binds: dict[tuple[str, str, str], int]
     events_lost: int
@@ -91,7 +94,9 @@ class Readings:
             layout.Counters.from_buffer_copy(raw, start) for start in range(0, len(raw), size)
         ]
         binds = {
-            (verdict, protocol, family): sum(record.binds[v][p][f] for record in records)
+            (verdict, protocol, family): sum(
+                record.binds[v][p][f] - record.retracted[v][p][f] for record in records
+            )
             for v, verdict in enumerate(layout.VERDICT_NAMES)
             for p, protocol in enumerate(layout.PROTOCOL_NAMES)
             for f, family in enumerate(layout.FAMILY_NAMES)

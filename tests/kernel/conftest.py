@@ -11,7 +11,7 @@ from binder import Binder
 from guard import Guard
 from scratch import remove_cgroup, temporary_cgroup, temporary_pin_dir
 
-from portwatch.kernel import loader
+from portwatch.kernel import loading
 from portwatch.kernel.pins import PinDir
 
 StartBinder = Callable[..., Binder]
@@ -21,7 +21,7 @@ StartBinder = Callable[..., Binder]
 def loaded() -> Iterator[tuple[PinDir, Path]]:
     """The programs, loaded once and attached to one scratch cgroup, for all tests to share."""
     with temporary_cgroup() as cgroup, temporary_pin_dir() as pin_dir:
-        assert loader.ensure_loaded(pin_dir, cgroup), "a fresh load has to run the loader"
+        assert loading.ensure_loaded(pin_dir, cgroup), "a fresh load has to run the loader"
         yield pin_dir, cgroup
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from portwatch.kernel import loader
+from portwatch.kernel import loading
 from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import find_cgroup2
 from portwatch.node.paths import HostPaths
@@ -65,4 +65,4 @@ def temporary_pin_dir() -> Iterator[PinDir]:
         yield pin_dir
     finally:
         with contextlib.suppress(FileNotFoundError):
-            loader.remove(pin_dir)
+            loading.remove(pin_dir)

@@ -19,7 +19,7 @@ from binder import Bind, Binder
 from guard import Guard
 
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch
-from portwatch.kernel import layout, libbpf, loader, maps
+from portwatch.kernel import layout, libbpf, loading, maps
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.pins import PinDir
 
@@ -32,7 +32,7 @@ LAZY_SECONDS = 2.0  # the kernel detaches an unpinned link from a work queue
 @pytest.fixture
 def scratch(scratch_cgroup: Path, scratch_pin_dir: PinDir) -> Iterator[tuple[Guard, Binder]]:
     """A load of this test's own, with a deny list live and a child that binds under it."""
-    assert loader.ensure_loaded(scratch_pin_dir, scratch_cgroup)
+    assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup)
     guard, binder = Guard(scratch_pin_dir, scratch_cgroup), Binder(scratch_cgroup)
     guard.publish(DENY)
     yield guard, binder
@@ -80,7 +80,7 @@ def map_ids(pin_dir: PinDir) -> dict[str, int]:
 
 def rewrite_meta(pin_dir: PinDir, **fields: bytes) -> None:
     """Make the pins look as if they were of another version."""
-    meta = loader.read_meta(pin_dir)
+    meta = loading.read_meta(pin_dir)
     for name, value in fields.items():
         setattr(meta, name, (ctypes.c_uint8 * 32)(*value))
     pinned = pin_dir.open_map("meta")
@@ -116,7 +116,7 @@ def test_a_second_load_does_nothing(scratch: tuple[Guard, Binder]) -> None:
     guard, _ = scratch
     before = link_ids(guard.pin_dir), program_ids(guard.pin_dir), map_ids(guard.pin_dir)
     start = time.perf_counter()
-    assert loader.ensure_loaded(guard.pin_dir, guard.cgroup) is False
+    assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is False
     assert time.perf_counter() - start < 0.3
     assert (link_ids(guard.pin_dir), program_ids(guard.pin_dir), map_ids(guard.pin_dir)) == before
 
@@ -146,7 +146,7 @@ def test_another_version_replaces_the_programs_in_place(scratch: tuple[Guard, Bi
             )
         for round_number in range(3):
             rewrite_meta(guard.pin_dir, source_sha256=bytes([round_number] * 32))
-            assert loader.ensure_loaded(guard.pin_dir, guard.cgroup) is True
+            assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is True
         results = [storm.end_storm() for storm in storms]
     finally:
         for storm in storms:
@@ -160,7 +160,7 @@ def test_another_version_replaces_the_programs_in_place(scratch: tuple[Guard, Bi
     assert all(after[hook][1] != links[hook][1] for hook in CGROUP_HOOKS)
     assert not set(program_ids(guard.pin_dir).values()) & set(programs.values())
     assert map_ids(guard.pin_dir) == ids
-    assert bytes(loader.read_meta(guard.pin_dir).source_sha256) == loader.source_sha256()
+    assert bytes(loading.read_meta(guard.pin_dir).source_sha256) == loading.source_sha256()
     made = sum(count for result in results for count in result.values())
     assert guard.verdicts() == {"denied": N + made, "allowed": N}
     assert guard.totals.unjudged == 0
@@ -172,8 +172,8 @@ def test_another_cgroup_moves_the_links(
     """A load for another cgroup enforces there, and no longer where it was."""
     guard, binder = scratch
     other = guard.make("/other")
-    assert loader.ensure_loaded(guard.pin_dir, other) is True
-    assert loader.ensure_loaded(guard.pin_dir, other) is False
+    assert loading.ensure_loaded(guard.pin_dir, other) is True
+    assert loading.ensure_loaded(guard.pin_dir, other) is False
     assert passes_soon(binder)
     binder.move(other)
     assert binder.bind(9000) == "EACCES"
@@ -185,7 +185,7 @@ def test_a_missing_link_is_made_good(scratch: tuple[Guard, Binder]) -> None:
     kept = link_ids(guard.pin_dir)["bind4"][0]
     (guard.pin_dir.links / "bind6").unlink()
     assert passes_soon(binder, "::1")
-    assert loader.ensure_loaded(guard.pin_dir, guard.cgroup) is True
+    assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is True
     assert binder.bind(9000, "::1") == "EACCES"
     assert link_ids(guard.pin_dir)["bind4"][0] == kept
 
@@ -202,8 +202,8 @@ def test_the_entries_for_the_rest_are_made_good(scratch: tuple[Guard, Binder]) -
     }
     assert set(violations.keys()) == rest
     violations.delete_all(rest)
-    rewrite_meta(guard.pin_dir, source_sha256=bytes(32), layout_sha256=bytes(32))
-    assert loader.ensure_loaded(guard.pin_dir, guard.cgroup) is True
+    rewrite_meta(guard.pin_dir, source_sha256=bytes(32))
+    assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is True
     assert set(violations.keys()) == rest
     violations.close()
 
@@ -221,8 +221,8 @@ def test_a_load_killed_half_way_is_made_good(
     time.sleep(after_seconds)
     process.kill()
     process.wait()
-    loader.ensure_loaded(scratch_pin_dir, scratch_cgroup)
-    assert loader.ensure_loaded(scratch_pin_dir, scratch_cgroup) is False
+    loading.ensure_loaded(scratch_pin_dir, scratch_cgroup)
+    assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup) is False
     guard, binder = Guard(scratch_pin_dir, scratch_cgroup), Binder(scratch_cgroup)
     guard.publish(DENY)
     assert binder.bind(9000) == "EACCES"
@@ -236,7 +236,7 @@ def test_a_layout_of_another_version_is_refused(scratch: tuple[Guard, Binder]) -
     guard, binder = scratch
     rewrite_meta(guard.pin_dir, source_sha256=bytes(32), layout_sha256=b"\1" * 32)
     with pytest.raises(PinMismatch) as caught:
-        loader.ensure_loaded(guard.pin_dir, guard.cgroup)
+        loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     assert f"portwatch unload --pin-dir {guard.pin_dir.path}" in caught.value.hint
     assert str(guard.pin_dir.maps / "meta") in caught.value.message
     assert binder.bind(9000) == "EACCES"
@@ -252,7 +252,7 @@ def test_a_foreign_map_is_refused(name: str, scratch: tuple[Guard, Binder]) -> N
     assert "unload" in caught.value.hint
     rewrite_meta(guard.pin_dir, source_sha256=bytes(32))
     with pytest.raises(PinMismatch, match=name):
-        loader.ensure_loaded(guard.pin_dir, guard.cgroup)
+        loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     with pytest.raises(PinMismatch, match=name):
         Guard(guard.pin_dir, guard.cgroup)
 
@@ -274,16 +274,16 @@ def test_a_corrupt_meta_is_refused(scratch: tuple[Guard, Binder]) -> None:
     meta.put(bytes(4), os.urandom(meta.value_size))
     meta.close()
     with pytest.raises(PinMismatch):
-        loader.ensure_loaded(guard.pin_dir, guard.cgroup)
+        loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     put_foreign_map(guard.pin_dir, "meta")
     with pytest.raises(PinMismatch, match="meta"):
-        loader.ensure_loaded(guard.pin_dir, guard.cgroup)
+        loading.ensure_loaded(guard.pin_dir, guard.cgroup)
 
 
 def test_a_failed_load_leaves_nothing_behind(scratch_pin_dir: PinDir, tmp_path: Path) -> None:
     """Where attaching fails there is an error with a hint, and no pin, directory or link stays."""
     with pytest.raises(KernelError) as caught:
-        loader.ensure_loaded(scratch_pin_dir, tmp_path)
+        loading.ensure_loaded(scratch_pin_dir, tmp_path)
     assert caught.value.hint
     assert not scratch_pin_dir.path.exists()
     with pytest.raises(NotLoaded):
@@ -296,10 +296,10 @@ def test_a_failed_load_over_pins_leaves_them_at_work(
     """Where a load over working pins fails, enforcement stays, and a good load mends all."""
     guard, binder = scratch
     with pytest.raises(KernelError):
-        loader.ensure_loaded(guard.pin_dir, tmp_path)
+        loading.ensure_loaded(guard.pin_dir, tmp_path)
     assert binder.bind(9000) == "EACCES"
     assert binder.bind(9000, "::1") == "EACCES"
-    loader.ensure_loaded(guard.pin_dir, guard.cgroup)
+    loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     test_the_pinned_programs_are_those_behind_the_links(scratch)
     assert binder.bind(9000) == "EACCES"
 
@@ -307,7 +307,7 @@ def test_a_failed_load_over_pins_leaves_them_at_work(
 def test_a_pin_dir_off_bpffs_is_refused(tmp_path: Path, scratch_cgroup: Path) -> None:
     """A pin directory on another file system is an error that says where to put it."""
     with pytest.raises(KernelError) as caught:
-        loader.ensure_loaded(PinDir(tmp_path / "pins"), scratch_cgroup)
+        loading.ensure_loaded(PinDir(tmp_path / "pins"), scratch_cgroup)
     assert "/sys/fs/bpf" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -327,7 +327,7 @@ def test_remove_ends_enforcement_and_leaves_no_trace(scratch: tuple[Guard, Binde
     guard, binder = scratch
     assert binder.bind(9000) == "EACCES"
     put_foreign_map(guard.pin_dir, "policy")
-    loader.remove(guard.pin_dir)
+    loading.remove(guard.pin_dir)
     assert not guard.pin_dir.path.exists()
     assert passes_soon(binder)
     assert passes_soon(binder, "::1")
@@ -338,9 +338,9 @@ def test_remove_ends_enforcement_and_leaves_no_trace(scratch: tuple[Guard, Binde
 
 def test_remove_where_nothing_is_loaded(scratch_pin_dir: PinDir) -> None:
     """Removing what is not there is no error."""
-    loader.remove(scratch_pin_dir)
+    loading.remove(scratch_pin_dir)
     scratch_pin_dir.create()
-    loader.remove(scratch_pin_dir)
+    loading.remove(scratch_pin_dir)
     assert not scratch_pin_dir.path.exists()
 
 

@@ -85,18 +85,19 @@ def make(world: World, subject: Subject, endpoint: Endpoint, bind: Bind) -> list
     return binder.answers([bind], TIMES)
 
 
-def reference(policy: Policy, subject: Subject, endpoint: Endpoint) -> tuple[Decision, int]:
-    """The decision, and the port that it is counted under. A bind to port 0 is judged as such, and
-    where that denies nothing, by the port that was picked."""
+def reference(policy: Policy, subject: Subject, endpoint: Endpoint) -> list[tuple[Decision, int]]:
+    """The decisions in the order of judgement, each with the port that it is counted under; the
+    last one holds. A bind to port 0 is judged as such, and where nothing denies that, once more by
+    the port that was picked, which counts where it comes to another verdict than before."""
     if not endpoint.lists_only:
-        return decide(policy, subject, endpoint), endpoint.port
-    asked = Endpoint(endpoint.protocol, 0, endpoint.address)
-    decision = decide(policy, subject, asked)
-    if decision.verdict == "denied":
-        return decision, 0
+        return [(decide(policy, subject, endpoint), endpoint.port)]
+    first = decide(policy, subject, Endpoint(endpoint.protocol, 0, endpoint.address))
     port = endpoint.port or 40_000
     picked = Endpoint(endpoint.protocol, port, endpoint.address, picked=True)
-    return decide(policy, subject, picked), port
+    second = decide(policy, subject, picked)
+    if first.verdict == "denied" or second.verdict in ("allowed", first.verdict):
+        return [(first, 0)]
+    return [(first, 0), (second, port)]
 
 
 def test_the_kernel_agrees_with_the_reference(world: World) -> None:
@@ -135,17 +136,19 @@ def agree(world: World, policy: Policy, subject: Subject, endpoint: Endpoint, bi
     """Make one bind, TIMES over, and compare everything that the kernel says of it; the verdict."""
     guard = world.guard
     guard.reset()
-    decision, port = reference(policy, subject, endpoint)
+    decisions = reference(policy, subject, endpoint)
+    decision = decisions[-1][0]
     answers = make(world, subject, endpoint, bind)
     said = decision.errno if decision.verdict == "denied" else "ok"
     assert [answer.said for answer in answers] == [said] * TIMES
     assert guard.binds == {(decision.verdict, endpoint.protocol, bind.socket_family): TIMES}
     workload = workload_name(policy, subject) or cgroup_name(subject.cgroup)
     expected: Violations = {}
-    if decision.verdict != "allowed":
-        assert decision.constraint
-        key = (decision.constraint, workload, port, endpoint.protocol, decision.verdict)
-        expected[key] = TIMES
+    for judged, port in decisions:
+        if judged.verdict != "allowed":
+            assert judged.constraint
+            key = (judged.constraint, workload, port, endpoint.protocol, judged.verdict)
+            expected[key] = TIMES
     assert guard.violations == expected
     events = guard.events()
     assert len(events) == len(expected)

@@ -1,0 +1,185 @@
+"""Having the programs loaded: when the loader must run, running it, and removing what it made.
+
+Never imports bcc: the loader is a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from portwatch import errors
+from portwatch.errors import KernelError
+from portwatch.kernel import layout, libbpf
+from portwatch.kernel.hooks import HOOKS, Hook
+from portwatch.kernel.pins import PinDir, ensure_bpffs
+
+COMPILER_FLAGS = ("-Wno-macro-redefined", "-Wno-unused-function")
+LOADER_TIMEOUT_SECONDS = 60
+GO = "go"
+"""What the loader waits for on stdin before it pins and attaches."""
+
+
+class Loading:
+    """A loader process that compiles ahead, and touches nothing until finish() says so.
+
+    So a policy can be read and checked while the programs compile. Use as a context manager:
+    leaving it without finish() abandons the load.
+    """
+
+    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
+        ensure_bpffs(pin_dir.path)
+        self.needed = not is_current(pin_dir, cgroup)
+        self._process: subprocess.Popen[str] | None = None
+        if self.needed:
+            module = "portwatch.kernel.loader"
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(pin_dir.path), str(cgroup)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()  # it has done nothing yet that would have to be undone
+            self._process.communicate()
+
+    def finish(self) -> None:
+        """Load and attach; raises the loader's own error where it fails."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        try:
+            stdout, stderr = process.communicate(GO, timeout=LOADER_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as err:
+            process.kill()
+            process.communicate()
+            raise KernelError(
+                f"the loader took over {LOADER_TIMEOUT_SECONDS} s", hint="portwatch doctor"
+            ) from err
+        if process.returncode != 0:
+            raise _reported_error(process.returncode, stdout, stderr)
+
+
+def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
+    """Load and attach what is not yet: True where the loader process had to run.
+
+    Returns at once where the pins are this version's and every link is on `cgroup`.
+    """
+    with Loading(pin_dir, cgroup) as loading:
+        loading.finish()
+    return loading.needed
+
+
+def source_sha256() -> bytes:
+    """Digest of the programs' source and of how they are compiled: 32 bytes."""
+    digest = hashlib.sha256(repr(COMPILER_FLAGS).encode())
+    for path in sorted(layout.bpf_directory().rglob("*.[ch]")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.digest()
+
+
+def layout_sha256() -> bytes:
+    """Digest of the shared records: maps made under another cannot be reused; 32 bytes."""
+    return hashlib.sha256((layout.bpf_directory() / "layout.h").read_bytes()).digest()
+
+
+def read_meta(pin_dir: PinDir) -> layout.Meta:
+    """What was loaded here; NotLoaded, PinMismatch."""
+    meta = pin_dir.open_map("meta")
+    try:
+        value = meta.get(bytes(4))
+    finally:
+        meta.close()
+    assert value is not None
+    return layout.Meta.from_buffer_copy(value)
+
+
+def is_current(pin_dir: PinDir, cgroup: Path) -> bool:
+    """Whether this version's programs are pinned and every required link is on `cgroup`."""
+    if not pin_dir.exists():
+        return False
+    try:
+        meta = read_meta(pin_dir)
+    except errors.NotLoaded:
+        return False
+    if bytes(meta.source_sha256) != source_sha256():
+        return False
+    cgroup_id = cgroup.stat().st_ino
+    return all(
+        link_target(pin_dir, hook) == (cgroup_id if hook.is_cgroup else 0)
+        for hook in HOOKS
+        if hook.required or (pin_dir.links / hook.name).exists()
+    )
+
+
+def link_target(pin_dir: PinDir, hook: Hook) -> int | None:
+    """The cgroup id that a hook's link is on, 0 for a tracepoint; None where it is detached."""
+    try:
+        fd = libbpf.object_get(str(pin_dir.links / hook.name))
+    except OSError:
+        return None
+    try:
+        info = libbpf.object_info(fd, libbpf.LinkInfo())
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if not hook.is_cgroup:
+        return 0
+    return int(info.cgroup_id) or None
+
+
+def remove(pin_dir: PinDir) -> None:
+    """Detach and unpin everything below `pin_dir`, foreign pins too, and the directories."""
+    remove_pins(pin_dir)
+    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps, pin_dir.agent, pin_dir.path):
+        if directory.is_dir():
+            directory.rmdir()
+
+
+def remove_pins(pin_dir: PinDir) -> None:
+    """Detach and unpin everything; links go first."""
+    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps):
+        if directory.is_dir():
+            for path in directory.iterdir():
+                path.unlink()
+
+
+def is_complete(pin_dir: PinDir) -> bool:
+    """Whether a load was ever finished here; PinMismatch where the pins are not ours."""
+    try:
+        return any(read_meta(pin_dir).layout_sha256)
+    except errors.NotLoaded:
+        return False
+
+
+def _reported_error(status: int, stdout: str, stderr: str) -> errors.PortwatchError:
+    """The loader's own error where it said one, else what it left on stderr."""
+    try:
+        said = json.loads(stdout.splitlines()[-1])
+        kind = getattr(errors, said["error"])
+        result = kind(said["message"], hint=said["hint"])
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError):
+        last_lines = "\n".join(stderr.strip().splitlines()[-5:])
+        return KernelError(
+            f"the loader ended with status {status}: {last_lines}",
+            hint="portwatch doctor",
+        )
+    assert isinstance(result, errors.PortwatchError)
+    return result
