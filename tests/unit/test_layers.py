@@ -1,0 +1,88 @@
+"""Who may import whom (ARCHITECTURE.md), read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import portwatch
+
+PACKAGE = Path(portwatch.__file__).parent
+ALLOWED = {
+    "errors": set(),
+    "policy": {"errors"},
+    "kernel": {"errors"},
+    "node": {"errors"},
+    "agent": {"errors", "policy", "kernel", "node"},
+    "cli": {"errors", "policy", "kernel", "node", "agent"},
+}
+ONE_PLACE = {
+    "bcc": {"kernel/loader.py"},
+    "yaml": {"policy/document.py"},
+    "msgspec": {"policy/schema.py", "policy/misfits.py"},
+    "prometheus_client": {"agent/metrics.py", "agent/web.py"},
+    "inotify_simple": {"agent/policy_source.py"},
+    "psutil": {"node/listeners.py"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the layer"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules() -> list[Path]:
+    """Every module of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(dotted: str) -> str | None:
+    """The layer of a module of ours; None for others and for the package itself."""
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "portwatch" and len(parts) > 1 and parts[1] in ALLOWED else None
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_layers(path: Path) -> None:
+    """cli → agent → {kernel, node, policy} → errors, and the three know nothing of each other."""
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    used = {layer for name in imports(path) if (layer := layer_of(name)) and layer != own}
+    assert used <= ALLOWED[own]
+
+
+@pytest.mark.parametrize("package", ONE_PLACE)
+def test_third_parties_are_imported_in_one_place(package: str) -> None:
+    """Each third-party package has one place where it can be replaced."""
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if any(name.split(".")[0] == package for name in imports(path))
+    }
+    assert users
+    assert users <= ONE_PLACE[package]
+
+
+def test_only_the_cli_prints() -> None:
+    """Library code neither prints nor exits; the loader and the listing talk to their parent."""
+    talkers = {"kernel/loader.py", "node/listeners.py"}
+    for path in modules():
+        name = str(path.relative_to(PACKAGE))
+        if name.startswith("cli/") or name in talkers:
+            continue
+        calls = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not calls & {"print", "exit", "quit"}, name
