@@ -35,7 +35,10 @@ MAX_REFERENCES = 32
 """How deep definitions may refer to definitions."""
 
 MAX_EXPANDED = 262_144
-"""How many ranges, networks and selectors definitions may come to, each time they are named."""
+"""How many ranges, networks and selectors lists may come to, with what the names in them mean."""
+
+MAX_PATTERNS = 16_384
+"""How many different names, globs and ids all selectors may hold: each is a bit of bitmaps."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 NAME_RULE = "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
@@ -54,7 +57,7 @@ class Resolver:
         self._done: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._open: list[tuple[str, str]] = []
         self._expanded = 0
-        self._full = False
+        self._patterns: set[tuple[str, str | int]] = set()
         self._ranges: dict[str | int, tuple[PortRange, ...]] = {}
 
     def check_definitions(self) -> None:
@@ -71,7 +74,7 @@ class Resolver:
         entries = []
         for item in spot.items():
             ranges = self._port_word(item)
-            if ranges:
+            if ranges and self._fits(item, ranges):
                 entries.append(PortEntry(str(item.value), ranges))
         return EndpointSet(tuple(entries))
 
@@ -79,7 +82,11 @@ class Resolver:
         """Return what a list of address words means, None where there is no list."""
         if spot is None:
             return None
-        entries = [AddressEntry(item.value, self._address_word(item)) for item in spot.items()]
+        entries = []
+        for item in spot.items():
+            networks = self._address_word(item)
+            if self._fits(item, networks):
+                entries.append(AddressEntry(item.value, networks))
         return AddressSet(tuple(entries))
 
     def workloads(self, spot: Spot) -> tuple[Selector, ...]:
@@ -92,7 +99,14 @@ class Resolver:
         if isinstance(spot.value, str):
             return self._reference("workloads", spot, spot.value, ())
         selector = read_selector(spot, self._merged)
-        return () if selector is None else (selector,)
+        if selector is None:
+            return ()
+        before = len(self._patterns)
+        for key in ("unit", "slice", "cgroup", "user", "group"):
+            self._patterns.update((key, pattern) for pattern in getattr(selector, key))
+        if before <= MAX_PATTERNS < len(self._patterns):
+            self._merged.report(spot, f"more than {MAX_PATTERNS:,} different names in selectors")
+        return (selector,)
 
     def _port_word(self, spot: Spot) -> tuple[PortRange, ...]:
         known = self._ranges.get(spot.value)
@@ -189,17 +203,21 @@ class Resolver:
         return found
 
     def _each(self, spots: list[Spot], resolve: Callable[[Spot], tuple[T, ...]]) -> Iterator[T]:
-        """Yield what the items of a list mean; one problem where that becomes too much."""
+        """Yield what the items of a list mean."""
         for spot in spots:
             found = resolve(spot)
-            self._expanded += len(found)
-            if self._expanded > MAX_EXPANDED:
-                if not self._full:
-                    what = f"{MAX_EXPANDED:,} ranges, networks and selectors"
-                    self._merged.report(spot, f"definitions come to more than {what}")
-                self._full = True
+            if not self._fits(spot, found):
                 return
             yield from found
+
+    def _fits(self, spot: Spot, found: tuple[Any, ...]) -> bool:
+        """Count what a word means; False, with one problem recorded, once that is too much."""
+        before = self._expanded
+        self._expanded += len(found)
+        if before <= MAX_EXPANDED < self._expanded:
+            what = f"{MAX_EXPANDED:,} ranges, networks and selectors"
+            self._merged.report(spot, f"all lists together come to more than {what}")
+        return self._expanded <= MAX_EXPANDED
 
     def _check_name(self, kind: str, name: str, spot: Spot) -> None:
         if not NAME.fullmatch(name):
