@@ -13,7 +13,7 @@ help: ## print the targets
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
 $(STAMP): pyproject.toml scripts/setup
-	scripts/setup $(VENV) $(APT_PACKAGES)
+	@scripts/setup $(VENV) $(APT_PACKAGES)
 	@touch $@
 
 run: setup ## run the agent on the built-in policy, which records; Ctrl-C ends it

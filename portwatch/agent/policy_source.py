@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inotify_simple import Event, INotify, flags
 
-from portwatch.policy.load import builtin_policy, parse_policy, policy_sources
+from portwatch.policy.load import builtin_sources, parse_policy, policy_sources
 from portwatch.policy.model import Mode, Policy
 
 DEFAULT_POLICY_DIR = Path("/etc/portwatch/policy.d")
@@ -69,11 +69,11 @@ class PolicySource:
         """Read and check: PolicyError with every problem, UsageError where it cannot be read."""
         path = self.resolved
         if path is None:
-            policy, sources, origin = builtin_policy(), [], BUILTIN_ORIGIN
+            origin, sources = BUILTIN_ORIGIN, builtin_sources()
         else:
             origin = os.fsencode(path).decode("utf-8", "backslashreplace")
             sources = policy_sources(path)
-            policy = parse_policy(sources, source=origin)
+        policy = parse_policy(sources, source=origin)
         if self.mode is not None:
             policy = policy.with_mode(self.mode)
         return LoadedPolicy(policy, tuple(sources), origin, self.mode)

@@ -148,11 +148,11 @@ def temporary_sandbox(folder: Path) -> Iterator[Sandbox]:
         with sandbox.stack:
             yield sandbox
     finally:
-        unloaded = sandbox.run("unload")
+        sandbox.run("unload")
         remove_cgroup(cgroup)
         sandbox.socket.unlink(missing_ok=True)
         shutil.rmtree(sandbox.pin_dir, ignore_errors=True)
-        assert unloaded.returncode == 0, unloaded.stderr
+        assert not sandbox.pin_dir.exists()
 
 
 def denying(
