@@ -64,7 +64,8 @@ def test_signal_right_after_the_ready_line(shared: Sandbox) -> None:
 def test_end_while_it_still_loads(sandbox: Sandbox, number: int) -> None:
     """A signal during the compilation ends the agent, its loader, and leaves nothing."""
     agent = sandbox.start(sandbox.policy(denying(9000)))
-    loader = eventually(lambda: (sandbox.pin_dir / "maps").is_dir() and children(agent.pid))[0]
+    loader = eventually(lambda: children(agent.pid))[0]
+    time.sleep(0.3)
     agent.end(number)
     assert "Traceback" not in agent.log
     eventually(lambda: not os.path.exists(f"/proc/{loader}"), what="the loader has ended")
@@ -229,13 +230,13 @@ def test_stalled_reader_of_stdout(shared: Sandbox) -> None:
     os.close(read_end)
 
 
-def test_reader_of_stdout_that_catches_up(shared: Sandbox) -> None:
+def test_reader_of_stdout_that_catches_up(sandbox: Sandbox) -> None:
     """A reader of stdout that stalled learns exactly how much it missed."""
     read_end, write_end = os.pipe()
-    policy = shared.policy(denying("20000-39999"))
-    agent = shared.start(policy, "--keep", stdout=write_end).wait_until_ready()
+    policy = sandbox.policy(denying("20000-39999"))
+    agent = sandbox.start(policy, stdout=write_end).wait_until_ready()
     os.close(write_end)
-    binder = shared.binder()
+    binder = sandbox.binder()
     for start in range(20000, 34000, 500):
         assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
     told = "portwatch_events_total"
@@ -251,7 +252,7 @@ def test_reader_of_stdout_that_catches_up(shared: Sandbox) -> None:
         thread.join(5)
     events = [json.loads(line) for line in lines]
     missed = [event["count"] for event in events if event["kind"] == "lost"]
-    seen = violations(events, shared.path)
+    seen = violations(events, sandbox.path)
     assert len(missed) == 1
     assert missed[0] > 100
     assert seen[-1]["bind"]["port"] == 39999

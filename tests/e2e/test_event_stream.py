@@ -331,12 +331,12 @@ def test_several_followers(shared: Sandbox) -> None:
             reader.communicate()
 
 
-def test_slow_reader_is_told_what_it_missed(shared: Sandbox) -> None:
+def test_slow_reader_is_told_what_it_missed(sandbox: Sandbox) -> None:
     """A reader that stops reading holds up nobody, and later learns exactly how much it missed."""
-    agent = shared.agent(shared.policy(denying("20000-29999")), "--keep")
+    agent = sandbox.agent(sandbox.policy(denying("20000-29999")))
     slow = socket.socket(socket.AF_UNIX)
-    slow.connect(str(shared.socket))
-    binder = shared.binder()
+    slow.connect(str(sandbox.socket))
+    binder = sandbox.binder()
     for start in range(20000, 28000, 500):
         assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
     counted = agent.metric
@@ -361,7 +361,7 @@ def test_slow_reader_is_told_what_it_missed(shared: Sandbox) -> None:
     read_all()
     slow.close()
     missed = [event["count"] for event in received if event["kind"] == "lost"]
-    seen = [event["bind"]["port"] for event in violations(received, shared.path)]
+    seen = [event["bind"]["port"] for event in violations(received, sandbox.path)]
     assert len(missed) == 1
     assert missed[0] > 1000
     assert seen[-1] == 29999
@@ -369,17 +369,17 @@ def test_slow_reader_is_told_what_it_missed(shared: Sandbox) -> None:
     assert seen[:-1] == list(range(20000, 20000 + len(seen) - 1))
 
 
-def test_readers_that_come_and_go(shared: Sandbox) -> None:
+def test_readers_that_come_and_go(sandbox: Sandbox) -> None:
     """Readers that connect and vanish under a storm of events never end the agent."""
-    agent = shared.agent(shared.policy(denying("20000-29999")), "--keep")
-    binder = shared.binder()
+    agent = sandbox.agent(sandbox.policy(denying("20000-29999")))
+    binder = sandbox.binder()
     stop = threading.Event()
 
     def come_and_go() -> None:
         while not stop.is_set():
             with socket.socket(socket.AF_UNIX) as reader:
                 try:
-                    reader.connect(str(shared.socket))
+                    reader.connect(str(sandbox.socket))
                 except OSError:
                     return
                 reader.sendall(b"hello, what is this?")
@@ -397,23 +397,23 @@ def test_readers_that_come_and_go(shared: Sandbox) -> None:
     assert agent.end() == 0
 
 
-def test_more_events_than_fit(shared: Sandbox) -> None:
+def test_more_events_than_fit(sandbox: Sandbox) -> None:
     """Where the agent stands still, what does not fit is told as lost, and
     told + lost = happened, exactly."""
-    policy = shared.policy(denying("10000-49999"))
-    agent = shared.agent(policy, "--keep")
-    binder = shared.binder()
+    policy = sandbox.policy(denying("10000-49999"))
+    agent = sandbox.agent(policy)
+    binder = sandbox.binder()
     agent.process.send_signal(signal.SIGSTOP)
-    before = shared.status()
+    before = sandbox.status()
     total = 0
-    while shared.status()["events_lost"] == before["events_lost"]:
+    while sandbox.status()["events_lost"] == before["events_lost"]:
         assert total < 36000, "the ring buffer has an end"
         assert {binder.bind(10000 + total + n) for n in range(4000)} == {"EACCES"}
         total += 4000
     agent.process.send_signal(signal.SIGCONT)
-    lost = shared.status()["events_lost"] - before["events_lost"]
+    lost = sandbox.status()["events_lost"] - before["events_lost"]
     assert lost > 0
     eventually(lambda: len(agent.violations()) == total - lost, within=15)
     told_lost = eventually(lambda: [e for e in agent.events if e["kind"] == "lost"])
     assert sum(event["count"] for event in told_lost) == lost
-    assert shared.status()["binds"]["denied"] - before["binds"]["denied"] == total
+    assert sandbox.status()["binds"]["denied"] - before["binds"]["denied"] == total
