@@ -44,6 +44,7 @@ class Loading:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                start_new_session=True,  # a terminal's Ctrl-C is for us to pass on
             )
 
     def __enter__(self) -> Loading:
@@ -66,9 +67,11 @@ class Loading:
         process, self._process = self._process, None
         try:
             stdout, stderr = process.communicate(GO, timeout=LOADER_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired as err:
-            process.kill()
+        except BaseException as err:
+            process.kill()  # what it has pinned, the next load or unload deals with
             process.communicate()
+            if not isinstance(err, subprocess.TimeoutExpired):
+                raise
             raise KernelError(
                 f"the loader took over {LOADER_TIMEOUT_SECONDS} s", hint="portwatch doctor"
             ) from err

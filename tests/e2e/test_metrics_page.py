@@ -72,7 +72,8 @@ def test_page_is_complete(shared: Sandbox, flavour: str) -> None:
 
 def test_exactly_what_happened(shared: Sandbox) -> None:
     """23 denied and 17 allowed binds are 23 and 17, by protocol, family, port and workload."""
-    agent = shared.agent(shared.policy(denying("9001/tcp", "9002/udp")), "--keep")
+    policy = shared.policy(denying("9001/tcp", "9002/udp"))
+    agent = shared.agent(policy, "--keep", "--max-series", 50_000)
     before = {
         (verdict, protocol, family): agent.metric(
             "portwatch_binds_total", verdict=verdict, protocol=protocol, family=family

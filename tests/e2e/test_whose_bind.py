@@ -193,7 +193,8 @@ def test_explain_by_pid_is_what_the_kernel_does(shared: Sandbox) -> None:
 
 def test_many_processes_at_once(shared: Sandbox) -> None:
     """Binds of eight processes at the same time are counted exactly, by verdict and workload."""
-    agent = shared.agent(shared.policy(denying("20000-20009")), "--keep")
+    policy = shared.policy(denying("20000-20009"))
+    agent = shared.agent(policy, "--keep", "--max-series", 50_000)
     before = agent.metric("portwatch_binds_total", verdict="denied")
     binders = [shared.binder() for _ in range(8)]
     for number, binder in enumerate(binders):
