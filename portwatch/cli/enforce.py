@@ -46,9 +46,10 @@ def load(
     require_root()
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
-    with begin_loading(pins, tree, cgroup) as loading:
+    target = cgroup or tree.mount_point
+    with begin_loading(pins, tree, target) as loading:
         loaded = PolicySource(policy, mode).load()
-        warn_of_lockouts(loaded.policy)
+        warn_of_lockouts(loaded.policy, pin_dir, tree.path_below(target))
         with removed_on_failure(pins):
             loading.finish()
             generation = publish(pins, tree, loaded)
@@ -65,14 +66,15 @@ def apply(
 ) -> None:
     """Swap the policy in the kernel for the one at PATH, atomically, agent running or not."""
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.cli.enforcement import cgroup_tree, publish, require_root
+    from portwatch.cli.enforcement import attached_below, cgroup_tree, publish, require_root
     from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.pins import PinDir
 
     require_root()
     loaded = PolicySource(path, mode).load()
-    warn_of_lockouts(loaded.policy)
-    generation = publish(PinDir(pin_dir), cgroup_tree(), loaded)
+    tree, pins = cgroup_tree(), PinDir(pin_dir)
+    warn_of_lockouts(loaded.policy, pin_dir, attached_below(pins, tree))
+    generation = publish(pins, tree, loaded)
     _say(as_json, "applied", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 

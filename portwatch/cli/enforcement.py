@@ -10,7 +10,8 @@ from pathlib import Path
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import NotLoaded, PinMismatch, PrivilegeMissing
-from portwatch.kernel.loading import Loading, remove
+from portwatch.kernel.hooks import HOOKS
+from portwatch.kernel.loading import Loading, link_target, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.slots import Slots
 from portwatch.kernel.stored_policy import StoredPolicy
@@ -37,11 +38,16 @@ def cgroup_tree() -> CgroupTree:
     return CgroupTree(find_cgroup2(HOST))
 
 
-def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path | None) -> Loading:
-    """Compile ahead for `cgroup` or the root; nothing is touched until finish()."""
-    target = cgroup or tree.mount_point
-    tree.path_below(target)
-    return Loading(pin_dir, target)
+def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path) -> Loading:
+    """Compile ahead for `cgroup`; nothing is touched until finish()."""
+    tree.path_below(cgroup)
+    return Loading(pin_dir, cgroup)
+
+
+def attached_below(pin_dir: PinDir, tree: CgroupTree) -> str:
+    """Path of the cgroup that the programs are attached to; the root where that is gone."""
+    target = link_target(pin_dir, HOOKS[0])
+    return next((path for path, number in tree.scan().items() if number == target), "/")
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from portwatch.errors import PortwatchError, UsageError
+from portwatch.kernel.pins import DEFAULT_PIN_DIR
 from portwatch.node.listeners import Listener, find_listeners
 from portwatch.policy.decide import Decision, decide
 from portwatch.policy.model import Policy
@@ -14,14 +16,17 @@ from portwatch.policy.model import Policy
 SHOWN = 20
 
 
-def warn_of_lockouts(policy: Policy) -> None:
-    """Print them on stderr, with the command that detaches everything; only where any is denied."""
+def warn_of_lockouts(policy: Policy, pin_dir: Path, below: str) -> None:
+    """Print them on stderr, with the command that detaches everything; only where any is denied.
+
+    `below` is the cgroup that portwatch is attached to: others are not touched.
+    """
     if not any(c.mode == "enforce" for c in policy.constraints) and (
         policy.mode != "enforce" or policy.default != "deny"
     ):
         return
     try:
-        refused = list(find_lockouts(policy))
+        refused = list(find_lockouts(policy, below))
     except PortwatchError as err:
         click.echo(f"portwatch: warning: {err.message}", err=True)
         return
@@ -42,10 +47,11 @@ def warn_of_lockouts(policy: Policy) -> None:
         )
     if count > SHOWN:
         click.echo(f"  … and {count - SHOWN} more", err=True)
-    click.echo("  locked out? `portwatch unload` detaches everything", err=True)
+    pins = "" if pin_dir == DEFAULT_PIN_DIR else f" --pin-dir {pin_dir}"
+    click.echo(f"  locked out? `portwatch unload{pins}` detaches everything", err=True)
 
 
-def find_lockouts(policy: Policy) -> Iterator[tuple[Listener, Decision]]:
+def find_lockouts(policy: Policy, below: str) -> Iterator[tuple[Listener, Decision]]:
     """Each listener whose like would be denied now, as its process and address are now."""
     from portwatch.cli.endpoint_text import parse_endpoint
     from portwatch.cli.subject_options import SubjectOptions, find_subject
@@ -57,6 +63,8 @@ def find_lockouts(policy: Policy) -> Iterator[tuple[Listener, Decision]]:
             who = find_subject(SubjectOptions(None, None, listener.pid, None, None, "host"))
         except UsageError:
             continue  # it ended meanwhile: nothing to lock out
+        if not f"{who.cgroup}/".startswith(f"{below.rstrip('/')}/"):
+            continue
         endpoint = parse_endpoint(
             f"{listener.port}/{listener.protocol}", listener.address.partition("%")[0], False
         )

@@ -73,7 +73,8 @@ def run(
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
-    with begin_loading(pins, tree, cgroup) as loading:
+    target = cgroup or tree.mount_point
+    with begin_loading(pins, tree, target) as loading:
         from portwatch.cli.lockout import warn_of_lockouts
         from portwatch.cli.serve import serve  # takes its time, in which the programs compile
 
@@ -85,7 +86,7 @@ def run(
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
-                    warn_of_lockouts(loaded.policy)
+                    warn_of_lockouts(loaded.policy, pin_dir, tree.path_below(target))
                     serve(pins, tree, source, loaded, listen, max_series, emit)
             except _EndedEarly:
                 click.echo("portwatch: ended before it was ready", err=True)

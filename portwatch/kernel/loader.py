@@ -46,9 +46,8 @@ class _Load:
     def prepare(self) -> None:
         """Make or open the maps, compile and load the programs: nothing is pinned or attached."""
         self.fresh = not is_complete(self.pin_dir)
-        self.descriptors = {
-            name: maps.create(name) if self.fresh else self.open_map(name) for name in maps.MAPS
-        }
+        self.made: dict[str, int] = {}
+        self.descriptors = {name: self.open_map(name) for name in maps.MAPS}
         self.programs = self.load_programs(self.descriptors)
 
     def commit(self) -> None:
@@ -56,15 +55,11 @@ class _Load:
         self.pin_dir.create()
         with self.pin_dir.changing():
             if self.fresh and is_complete(self.pin_dir):
-                raise KernelError(
-                    f"another process has loaded {self.pin_dir.path} meanwhile", hint="try again"
-                )
+                self.prepare()  # another process was quicker: its maps are ours too
             try:
-                _make_room_for_the_rest(self.descriptors["violations"])
                 if self.fresh:
                     remove_pins(self.pin_dir)  # what a loader that was killed has left
-                    _sow_seed(self.descriptors["control"])
-                    self.pin_maps()
+                self.pin_maps()
                 self.attach()
                 self.write_meta(self.descriptors["meta"])
             except BaseException:
@@ -73,10 +68,17 @@ class _Load:
                 raise
 
     def pin_maps(self) -> None:
-        for name, fd in self.descriptors.items():
+        _make_room_for_the_rest(self.descriptors["violations"])
+        if "control" in self.made:
+            _sow_seed(self.made["control"])
+        for name, fd in self.made.items():
             libbpf.object_pin(fd, str(self.pin_dir.maps / name))
 
     def open_map(self, name: str) -> int:
+        """The pinned map, or a new one where a fresh load, or somebody's rm, leaves none."""
+        if self.fresh or not (self.pin_dir.maps / name).exists():
+            self.made[name] = maps.create(name)
+            return self.made[name]
         pinned = self.pin_dir.open_map(name)
         if name == "meta":
             value = pinned.get(bytes(4))

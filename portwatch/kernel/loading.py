@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 
 from portwatch import errors
-from portwatch.errors import KernelError
-from portwatch.kernel import layout, libbpf
+from portwatch.errors import KernelError, UsageError
+from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.hooks import HOOKS, Hook
-from portwatch.kernel.pins import PinDir, ensure_bpffs
+from portwatch.kernel.pins import PinDir, ensure_bpffs, is_bpffs
 
 COMPILER_FLAGS = ("-Wno-macro-redefined", "-Wno-unused-function")
 LOADER_TIMEOUT_SECONDS = 60
@@ -114,11 +114,14 @@ def read_meta(pin_dir: PinDir) -> layout.Meta:
 
 
 def is_current(pin_dir: PinDir, cgroup: Path) -> bool:
-    """Whether this version's programs are pinned and every required link is on `cgroup`."""
-    if not pin_dir.exists():
-        return False
+    """Whether this version's programs are pinned and every required link is on `cgroup`.
+
+    PinMismatch where anything there is not ours.
+    """
     try:
         meta = read_meta(pin_dir)
+        for name in maps.MAPS:
+            pin_dir.open_map(name).close()
     except errors.NotLoaded:
         return False
     if bytes(meta.source_sha256) != source_sha256():
@@ -148,20 +151,36 @@ def link_target(pin_dir: PinDir, hook: Hook) -> int | None:
     return int(info.cgroup_id) or None
 
 
-def remove(pin_dir: PinDir) -> None:
-    """Detach and unpin everything below `pin_dir`, foreign pins too, and the directories."""
+def remove(pin_dir: PinDir) -> bool:
+    """Detach and unpin everything below `pin_dir`, whatever it is; False where nothing was there.
+
+    UsageError where that is no directory of a BPF file system, or its root: both hold what is
+    not ours.
+    """
+    if not pin_dir.path.is_dir():
+        return False
+    if not is_bpffs(pin_dir.path) or not is_bpffs(pin_dir.path.parent):
+        raise UsageError(
+            f"{pin_dir.path} is no directory below a BPF file system's root: nothing is removed",
+            hint="name the directory that `run` or `load` was given with --pin-dir",
+        )
     remove_pins(pin_dir)
-    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps, pin_dir.agent, pin_dir.path):
-        if directory.is_dir():
-            directory.rmdir()
+    for root, directories, files in os.walk(pin_dir.path, topdown=False):
+        for name in files:
+            (Path(root) / name).unlink()
+        for name in directories:
+            (Path(root) / name).rmdir()
+    pin_dir.path.rmdir()
+    return True
 
 
 def remove_pins(pin_dir: PinDir) -> None:
-    """Detach and unpin everything; links go first."""
+    """Detach and unpin what portwatch pins; links go first."""
     for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps):
         if directory.is_dir():
             for path in directory.iterdir():
-                path.unlink()
+                if not path.is_dir():
+                    path.unlink()
 
 
 def is_complete(pin_dir: PinDir) -> bool:
