@@ -50,8 +50,8 @@ def load(
     with begin_loading(pins, tree, target) as loading:
         loaded = PolicySource(policy, mode).load()
         warn_of_lockouts(loaded.policy, pin_dir, tree.path_below(target))
+        loading.finish()  # outside: what another `load` has put there meanwhile is not ours
         with removed_on_failure(pins):
-            loading.finish()
             generation = publish(pins, tree, loaded)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
