@@ -6,14 +6,12 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from product import PORTWATCH, eventually, run_command, violations
+from product import eventually, run_command, violations
 from sandbox import Sandbox, denying
 
 CONTRACT_KEYS = ["time", "kind", "verdict", "constraint", "reason", "errno", "bind"]
@@ -276,144 +274,3 @@ def test_command_line_of_any_bytes(shared: Sandbox) -> None:
     status = shared.run("status")
     assert status.returncode == 0, status.stderr
     eventually(lambda: os.rmdir(odd) is None)
-
-
-def test_events_command(shared: Sandbox) -> None:
-    """`events` prints what the agent remembers, as JSON, and ends; without an agent it says so."""
-    policy = shared.policy(denying("9001-9009"))
-    agent = shared.agent(policy, "--keep")
-    binder = shared.binder()
-    assert {binder.bind(9001 + n) for n in range(5)} == {"EACCES"}
-    eventually(lambda: len(agent.violations()) == 5)
-    for options in ([], ["--json"]):
-        done = shared.run("events", *options)
-        assert done.returncode == 0
-        assert [json.loads(line) for line in done.stdout.splitlines()] == agent.events
-    agent.end()
-    done = shared.run("events")
-    assert done.returncode == 3
-    assert f"no agent runs on {shared.pin_dir}" in done.stderr
-
-
-def test_events_into_head(shared: Sandbox) -> None:
-    """`events | head -1` ends without a traceback."""
-    agent = shared.agent(shared.policy(denying("20000-20999")), "--keep")
-    binder = shared.binder()
-    assert {binder.bind(20000 + n) for n in range(1000)} == {"EACCES"}
-    eventually(lambda: len(agent.violations()) == 1000)
-    done = run_command(["sh", "-c", f"{PORTWATCH} events --pin-dir {shared.pin_dir} | head -1"])
-    assert len(done.stdout.splitlines()) == 1
-    assert done.stderr == ""
-
-
-def test_several_followers(shared: Sandbox) -> None:
-    """Any number of `events -f` see every new event in order, and learn of the agent's end."""
-    agent = shared.agent(shared.policy(denying("9001-9099")), "--keep")
-    command = [PORTWATCH, "events", "-f", "--pin-dir", str(shared.pin_dir)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    readers = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    try:
-        for reader in readers:
-            assert json.loads(reader.stdout.readline())["kind"] == "policy"
-        binder = shared.binder()
-        assert {binder.bind(9001 + n) for n in range(50)} == {"EACCES"}
-        for reader in readers:
-            lines = iter(reader.stdout.readline, "")
-            found = (e for line in lines for e in violations([json.loads(line)], shared.path))
-            assert [next(found)["bind"]["port"] for _ in range(50)] == list(range(9001, 9051))
-        assert agent.end() == 0
-        for reader in readers:
-            assert reader.wait(5) == 0
-            assert "the agent has ended" in reader.stderr.read()
-    finally:
-        for reader in readers:
-            reader.kill()
-            reader.communicate()
-
-
-def test_slow_reader_is_told_what_it_missed(sandbox: Sandbox) -> None:
-    """A reader that stops reading holds up nobody, and later learns exactly how much it missed."""
-    agent = sandbox.agent(sandbox.policy(denying("20000-29999")))
-    slow = socket.socket(socket.AF_UNIX)
-    slow.connect(str(sandbox.socket))
-    binder = sandbox.binder()
-    for start in range(20000, 28000, 500):
-        assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
-    counted = agent.metric
-    eventually(lambda: len(agent.violations()) + counted("portwatch_events_lost_total") >= 8000)
-    lost_before = counted("portwatch_events_lost_total")
-    assert lost_before == 0
-    received: list[dict[str, Any]] = []
-    rest = b""
-    slow.settimeout(1.0)
-
-    def read_all() -> None:
-        nonlocal rest
-        try:
-            while True:
-                *whole, rest = (rest + slow.recv(1 << 20)).split(b"\n")
-                received.extend(json.loads(line) for line in whole)
-        except TimeoutError:
-            pass
-
-    read_all()
-    assert binder.bind(29999) == "EACCES"
-    read_all()
-    slow.close()
-    missed = [event["count"] for event in received if event["kind"] == "lost"]
-    seen = [event["bind"]["port"] for event in violations(received, sandbox.path)]
-    assert len(missed) == 1
-    assert missed[0] > 1000
-    assert seen[-1] == 29999
-    assert len(seen) + missed[0] == 8001
-    assert seen[:-1] == list(range(20000, 20000 + len(seen) - 1))
-
-
-def test_readers_that_come_and_go(sandbox: Sandbox) -> None:
-    """Readers that connect and vanish under a storm of events never end the agent."""
-    agent = sandbox.agent(sandbox.policy(denying("20000-29999")))
-    binder = sandbox.binder()
-    stop = threading.Event()
-
-    def come_and_go() -> None:
-        while not stop.is_set():
-            with socket.socket(socket.AF_UNIX) as reader:
-                try:
-                    reader.connect(str(sandbox.socket))
-                except OSError:
-                    return
-                reader.sendall(b"hello, what is this?")
-
-    visitors = [threading.Thread(target=come_and_go) for _ in range(4)]
-    for visitor in visitors:
-        visitor.start()
-    for start in range(20000, 26000, 500):
-        assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
-    stop.set()
-    for visitor in visitors:
-        visitor.join()
-    eventually(lambda: len(agent.violations()) == 6000, within=10)
-    assert agent.process.poll() is None, agent.log
-    assert agent.end() == 0
-
-
-def test_more_events_than_fit(sandbox: Sandbox) -> None:
-    """Where the agent stands still, what does not fit is told as lost, and
-    told + lost = happened, exactly."""
-    policy = sandbox.policy(denying("10000-49999"))
-    agent = sandbox.agent(policy)
-    binder = sandbox.binder()
-    agent.process.send_signal(signal.SIGSTOP)
-    before = sandbox.status()
-    total = 0
-    while sandbox.status()["events_lost"] == before["events_lost"]:
-        assert total < 36000, "the ring buffer has an end"
-        assert {binder.bind(10000 + total + n) for n in range(4000)} == {"EACCES"}
-        total += 4000
-    agent.process.send_signal(signal.SIGCONT)
-    lost = sandbox.status()["events_lost"] - before["events_lost"]
-    assert lost > 0
-    eventually(lambda: len(agent.violations()) == total - lost, within=15)
-    told_lost = eventually(lambda: [e for e in agent.events if e["kind"] == "lost"])
-    assert sum(event["count"] for event in told_lost) == lost
-    assert sandbox.status()["binds"]["denied"] - before["binds"]["denied"] == total

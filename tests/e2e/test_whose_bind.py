@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from binder import Bind
-from product import AgentProcess, eventually, portwatch
+from product import AgentProcess, eventually
 from sandbox import Sandbox, denying
 
 # Joins a cgroup, then binds a socket that it makes, or that it is passed on stdin.
@@ -210,26 +210,3 @@ def test_many_processes_at_once(shared: Sandbox) -> None:
         return sum(event["count"] for event in agent.violations())
 
     eventually(lambda: told() == happened, within=3)
-
-
-def test_readme_names_only_what_there_is() -> None:
-    """Every command and option in README's and docs' shell lines exists."""
-    root = Path(__file__).parents[2]
-    pages = [path for path in (root / "README.md", *root.glob("docs/*.md")) if path.exists()]
-    helps: dict[str, str] = {}
-    for page in pages:
-        for line in page.read_text().splitlines():
-            words = line.strip().removeprefix("$ ").removeprefix("sudo ").split()
-            if len(words) < 2 or words[0] != "portwatch" or not words[1].isalpha():
-                continue
-            command = words[1]
-            if command not in helps:
-                done = portwatch(command, "--help")
-                assert done.returncode == 0, f"{page.name}: {line}"
-                helps[command] = done.stdout
-            for word in words[2:]:
-                if word.startswith("#"):
-                    break
-                if word.startswith("--"):
-                    option = word.partition("=")[0].rstrip("`,.;)")
-                    assert option in helps[command], f"{page.name}: {line}"
