@@ -142,7 +142,7 @@ struct subject {
 static __always_inline struct subject find_subject(struct tables *tables, void *context)
 {
 	struct cgroup_key key = {
-		.id = bpf_get_current_cgroup_id(),
+		.id = current_cgroup(),
 		.generation = tables->generation,
 	};
 	struct cgroup_class *cgroup = find(MAP(cgroups), &key);

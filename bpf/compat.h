@@ -9,6 +9,8 @@
  *                    value of BPF_CGROUP_RUN_PROG_INET{4,6}_POST_BIND()" (5.17); before it
  *                    the socket keeps the port, so there portwatch only records
  * HAVE_COARSE_CLOCK  bpf_ktime_get_coarse_ns (5.11)
+ * OFFSET_TASK_*      the fields on the way from a task to its cgroup, where the verifier lets a
+ *                    bind hook follow them (bpf_get_current_task_btf, 6.1 as tried)
  * OFFSET_*           where a field lies in its kernel struct, in bytes; undefined: unknown
  */
 #pragma once
@@ -63,6 +65,24 @@ static __always_inline u64 kernel_address(void *pointer)
 
 	return read_u64((u64)&spilled);
 }
+
+/* bpf_get_current_cgroup_id() does the same; but helpers are most of what a bind pays. */
+#ifdef OFFSET_TASK_CGROUPS
+static __always_inline u64 current_cgroup(void)
+{
+	char *task = (char *)bpf_get_current_task_btf();
+	char *css_set = *(char **)(task + OFFSET_TASK_CGROUPS);
+	char *cgroup = *(char **)(css_set + OFFSET_CSS_SET_CGROUP);
+	char *node = *(char **)(cgroup + OFFSET_CGROUP_NODE);
+
+	return *(u64 *)(node + OFFSET_NODE_ID);
+}
+#else
+static __always_inline u64 current_cgroup(void)
+{
+	return bpf_get_current_cgroup_id();
+}
+#endif
 
 #ifdef OFFSET_SOCK_CGROUP
 static __always_inline u64 cgroup_of_socket(u64 sock)

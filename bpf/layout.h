@@ -29,6 +29,8 @@
 
 #define CGROUP_PATH_BYTES 496    /* with its NUL; a longer path is found by the next scan */
 
+#define SEEDS 5               /* one for each word of an observed_key, one for the generation */
+
 #define PER_SUBJECT 0xffff    /* in `uniform`: this endpoint's outcome depends on who binds */
 
 enum verdict { ALLOWED, DENIED, RECORDED };
@@ -59,7 +61,7 @@ struct control {
 	__u32 flags;              /* CONTROL_* */
 	__u32 zero;               /* always 0, which the verifier cannot know: see one_state() */
 	__u32 pad;
-	__u64 seed;               /* random, of this load: see fingerprint() */
+	__u64 seeds[SEEDS];       /* random and odd, of this load: see fingerprint() */
 };
 
 struct outcome {
@@ -220,6 +222,7 @@ struct meta {
 _Static_assert(sizeof(struct event) == 136, "an event is 136 bytes, and no padding");
 _Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
 _Static_assert(sizeof(struct observed_key) == 32, "no padding in a key");
+_Static_assert(sizeof(struct observed_key) == 8 * (SEEDS - 1), "a seed for each word");
 _Static_assert(sizeof(struct address_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct tables) < 4 * 1024 * 1024, "5.10 refuses larger array values");
 _Static_assert(sizeof(struct tables) % 8 == 0, "the next slot stays aligned");

@@ -53,7 +53,7 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	u32 generation = *(const volatile u32 *)&control->generation, verdict;
 	struct counters *counters = at(MAP(counters), 0);
 	struct observed_key key = observed_key(bind);
-	u64 allowed = fingerprint(&key, control->seed, generation);
+	u64 allowed = fingerprint(control, generation, &key);
 	struct observed *seen = find(MAP(observed), &key);
 	struct judgement judgement;
 	struct tables *tables;
@@ -139,16 +139,17 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 	return PROCEED;
 }
 
-static __always_inline int after_bind(struct bpf_sock *sock, struct bind *bind)
+static __always_inline struct picked_mark *find_mark(const struct control *control,
+						     struct bpf_sock *sock)
 {
-	struct control *control = at(MAP(control), 0);
-	struct picked_mark *mark;
-
 	if (!control || !(control->flags & CONTROL_PICKED))
-		return PROCEED;
-	mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
-	if (!mark || !mark->pending)
-		return PROCEED;
+		return 0;
+	return bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
+}
+
+static __always_inline int after_bind(const struct control *control, struct picked_mark *mark,
+				      struct bpf_sock *sock, struct bind *bind)
+{
 	mark->pending = 0;
 	describe(control, bind, sock, sock, sock->protocol);
 	bind->kind = PICKED;
@@ -181,18 +182,30 @@ int bind6(struct bpf_sock_addr *context)
 
 int post_bind4(struct bpf_sock *sock)
 {
-	struct bind bind = {.family = IPV4, .address = {0, 0, MAPPED_PREFIX, sock->src_ip4}};
+	struct control *control = at(MAP(control), 0);
+	struct picked_mark *mark = find_mark(control, sock);
+	struct bind bind = {.family = IPV4};
 
-	return after_bind(sock, &bind);
+	if (!control || !mark || !mark->pending)
+		return PROCEED;
+	bind.address[2] = MAPPED_PREFIX;
+	bind.address[3] = sock->src_ip4;
+	return after_bind(control, mark, sock, &bind);
 }
 
 int post_bind6(struct bpf_sock *sock)
 {
-	struct bind bind = {.family = IPV6,
-			    .address = {sock->src_ip6[0], sock->src_ip6[1], sock->src_ip6[2],
-					sock->src_ip6[3]}};
+	struct control *control = at(MAP(control), 0);
+	struct picked_mark *mark = find_mark(control, sock);
+	struct bind bind = {.family = IPV6};
 
-	return after_bind(sock, &bind);
+	if (!control || !mark || !mark->pending)
+		return PROCEED;
+	bind.address[0] = sock->src_ip6[0];
+	bind.address[1] = sock->src_ip6[1];
+	bind.address[2] = sock->src_ip6[2];
+	bind.address[3] = sock->src_ip6[3];
+	return after_bind(control, mark, sock, &bind);
 }
 
 static __always_inline int tell_cgroup(const char *path, u32 removed)

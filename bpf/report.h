@@ -24,7 +24,7 @@ static __always_inline void count_bind(u64 *binds, const struct bind *bind, u32 
 static __always_inline struct observed_key observed_key(const struct bind *bind)
 {
 	struct observed_key key = {
-		.cgroup = bpf_get_current_cgroup_id(),
+		.cgroup = current_cgroup(),
 		.port = bind->requested_port,
 		.protocol = bind->label,
 		.scope = bind->scope,
@@ -35,19 +35,18 @@ static __always_inline struct observed_key observed_key(const struct bind *bind)
 }
 
 /* An LRU map gives an element to another key at any time, also between finding and reading it.
- * So the memory of a verdict says of which key and policy it is; the seed keeps anybody from
- * making two keys with one fingerprint. */
-static __always_inline u64 fingerprint(const struct observed_key *key, u64 seed, u32 generation)
+ * So the memory of a verdict says of which key and policy it is: a sum of products with odd random
+ * factors, which nobody who does not know them can make equal for two keys. */
+static __always_inline u64 fingerprint(const struct control *control, u32 generation,
+				       const struct observed_key *key)
 {
 	const u64 *words = (const u64 *)key;
-	u64 mixed = seed ^ generation;
+	u64 sum = generation * control->seeds[SEEDS - 1];
 
 #pragma unroll
-	for (int i = 0; i < (int)(sizeof(*key) / sizeof(*words)); i++) {
-		mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15ull;
-		mixed ^= mixed >> 32;
-	}
-	return mixed | 1; /* never 0, which means that nothing is remembered */
+	for (int i = 0; i < SEEDS - 1; i++)
+		sum += words[i] * control->seeds[i];
+	return sum | 1; /* never 0, which means that nothing is remembered */
 }
 
 /* Not atomic: `learn` wants an idea of how often, the counters are exact. */
@@ -156,7 +155,7 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 	event->verdict = facts->verdict;
 	event->error = facts->error;
 	event->generation = tables->generation;
-	event->cgroup = bpf_get_current_cgroup_id();
+	event->cgroup = current_cgroup();
 	event->socket_cgroup = cgroup_of_socket(sock);
 	event->netns_cookie = bpf_get_netns_cookie(bind->context);
 	event->netns_inode = netns_inode_of_socket(sock);

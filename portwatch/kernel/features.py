@@ -23,6 +23,7 @@ ATTACH_INET4_POST_BIND = 12
 
 HELPER_SET_RETVAL = 187
 HELPER_COARSE_CLOCK = 160
+HELPER_CURRENT_TASK_BTF = 158
 
 POST_DENY_SINCE = (5, 17)
 
@@ -36,12 +37,14 @@ class Feature(IntFlag):
     SOCKET_CGROUP = 8
     NETNS_INODE = 16
     IPV6ONLY = 32
+    TASK_CGROUP = 64
 
 
 LOST_WITHOUT: dict[Feature, str] = {
     Feature.SET_RETVAL: "a denied bind fails with EPERM, whatever errno the policy names",
     Feature.POST_DENY: "a port that the kernel picked is recorded, not refused",
     Feature.COARSE_CLOCK: "each bind pays for an exact clock",
+    Feature.TASK_CGROUP: "each bind pays for a helper to tell the task's cgroup",
     Feature.SOCKET_CGROUP: "events do not name the maker of a socket that was passed on",
     Feature.NETNS_INODE: "events name a network namespace only while its process lives",
     Feature.IPV6ONLY: "`::` with IPV6_V6ONLY is judged as exposed on IPv4 too",
@@ -73,9 +76,12 @@ def probe() -> KernelFacts:
         features |= Feature.COARSE_CLOCK
         flags.append("-DHAVE_COARSE_CLOCK")
     for feature, fields in _fields().items():
-        if all(field is not None for field in fields.values()):
-            features |= feature
-            flags.extend(_field_flags(fields))
+        if None in fields.values():
+            continue
+        if feature == Feature.TASK_CGROUP and not _reads_from_task(fields):
+            continue
+        features |= feature
+        flags.extend(_field_flags(fields))
     return KernelFacts(features, tuple(flags))
 
 
@@ -88,6 +94,12 @@ def kernel_version() -> tuple[int, int]:
 def _fields() -> dict[Feature, dict[str, Field | None]]:
     types = KernelTypes()
     return {
+        Feature.TASK_CGROUP: {
+            "TASK_CGROUPS": types.field("task_struct", "cgroups"),
+            "CSS_SET_CGROUP": types.field("css_set", "dfl_cgrp"),
+            "CGROUP_NODE": types.field("cgroup", "kn"),
+            "NODE_ID": types.field("kernfs_node", "id"),
+        },
         Feature.SOCKET_CGROUP: {
             "SOCK_CGROUP": types.field("sock", "sk_cgrp_data.cgroup"),
             "CGROUP_KN": types.field("cgroup", "kn"),
@@ -113,20 +125,37 @@ def _field_flags(fields: dict[str, Field | None]) -> list[str]:
     return flags
 
 
-def _helper_loads(helper: int, program_type: int, attach_type: int) -> bool:
-    instructions = b"".join(
-        (
-            _instruction(0xB7, register=1),  # r1 = 0
-            _instruction(0x85, immediate=helper),  # call
-            _instruction(0xB7, register=0, immediate=1),  # r0 = 1
-            _instruction(0x95),  # exit
-        )
+def _reads_from_task(fields: dict[str, Field | None]) -> bool:
+    """Whether a bind hook may follow these fields from the current task, one by one."""
+    loads = [
+        _instruction(0x79, register=0, source=0, offset=field.offset)  # r0 = *(u64 *)(r0 + offset)
+        for field in fields.values()
+        if field is not None
+    ]
+    call = _instruction(0x85, immediate=HELPER_CURRENT_TASK_BTF)
+    return _loads([call, *loads], PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET4_BIND) and _loads(
+        [call, *loads], PROGRAM_CGROUP_SOCK, ATTACH_INET4_POST_BIND
     )
+
+
+def _helper_loads(helper: int, program_type: int, attach_type: int) -> bool:
+    zero_argument = _instruction(0xB7, register=1)
+    return _loads([zero_argument, _instruction(0x85, immediate=helper)], program_type, attach_type)
+
+
+def _loads(body: list[bytes], program_type: int, attach_type: int) -> bool:
+    """Whether the verifier takes these instructions, followed by `return 1`."""
+    program = [*body, _instruction(0xB7, register=0, immediate=1), _instruction(0x95)]
     options = libbpf.ProgramLoadOptions(
         sz=ctypes.sizeof(libbpf.ProgramLoadOptions), expected_attach_type=attach_type
     )
     fd = libbpf.library().bpf_prog_load(
-        program_type, b"pw_probe", b"GPL", instructions, 4, ctypes.byref(options)
+        program_type,
+        b"pw_probe",
+        b"GPL",
+        b"".join(program),
+        len(program),
+        ctypes.byref(options),
     )
     if fd < 0:
         return False
@@ -134,5 +163,7 @@ def _helper_loads(helper: int, program_type: int, attach_type: int) -> bool:
     return True
 
 
-def _instruction(code: int, register: int = 0, immediate: int = 0) -> bytes:
-    return struct.pack("=BBhi", code, register, 0, immediate)
+def _instruction(
+    code: int, register: int = 0, immediate: int = 0, source: int = 0, offset: int = 0
+) -> bytes:
+    return struct.pack("=BBhi", code, source << 4 | register, offset, immediate)

@@ -25,6 +25,8 @@ MAX_SUBJECTS = 16384
 MAX_ROWS = 1024
 MAX_CELLS = 1048576
 
+SEEDS = 5
+
 PER_SUBJECT = 0xFFFF
 
 USES_ADDRESSES = 1
@@ -52,7 +54,7 @@ class Control(ctypes.Structure):
         ("flags", c_uint32),
         ("zero", c_uint32),
         ("pad", c_uint32),
-        ("seed", c_uint64),
+        ("seeds", c_uint64 * SEEDS),
     )
 
 

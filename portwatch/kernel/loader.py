@@ -70,7 +70,7 @@ class _Load:
     def pin_maps(self) -> None:
         _make_room_for_the_rest(self.descriptors["violations"])
         if "control" in self.made:
-            _sow_seed(self.made["control"])
+            _sow_seeds(self.made["control"])
         for name, fd in self.made.items():
             libbpf.object_pin(fd, str(self.pin_dir.maps / name))
 
@@ -164,8 +164,9 @@ def _pin_anew(fd: int, path: Path) -> None:
     libbpf.object_pin(fd, str(path))
 
 
-def _sow_seed(fd: int) -> None:
-    control = layout.Control(seed=int.from_bytes(os.urandom(8), "little"))
+def _sow_seeds(fd: int) -> None:
+    seeds = (int.from_bytes(os.urandom(8), "little") | 1 for _ in range(layout.SEEDS))
+    control = layout.Control(seeds=(ctypes.c_uint64 * layout.SEEDS)(*seeds))
     libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(control), 0), "control")
 
 
