@@ -34,9 +34,9 @@ static void keep_pace(const struct timespec *start, long done, long rate)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ahead_ns = done * (1e9 / rate) - (now.tv_sec - start->tv_sec) * 1e9 -
-		   (now.tv_nsec - start->tv_nsec);
+	           (now.tv_nsec - start->tv_nsec);
 	if (ahead_ns > 1e6) {
-		struct timespec pause = {.tv_nsec = (long)ahead_ns};
+		struct timespec pause = { .tv_nsec = (long)ahead_ns };
 
 		nanosleep(&pause, NULL);
 	}
@@ -44,7 +44,7 @@ static void keep_pace(const struct timespec *start, long done, long rate)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct sockaddr_in address = { .sin_family = AF_INET };
 	struct timespec start, end;
 	long count, first, ports, rate, refused = 0;
 
@@ -68,6 +68,7 @@ int main(int argc, char **argv)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	printf("%.1f %ld\n",
-	       ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / count, refused);
+	       ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / count,
+	       refused);
 	return 0;
 }

@@ -21,16 +21,16 @@
 #define MAPPED_PREFIX bpf_htonl(0xffff) /* third word of ::ffff:a.b.c.d */
 
 struct bind {
-	void *context;            /* of the hook */
-	void *sock;               /* struct bpf_sock * */
-	u32 address[4];           /* network order, IPv4 mapped */
+	void *context;  /* of the hook */
+	void *sock;     /* struct bpf_sock * */
+	u32 address[4]; /* network order, IPv4 mapped */
 	u16 protocol;
-	u16 port;                 /* that is judged */
+	u16 port; /* that is judged */
 	u16 requested_port;
-	u8 family;                /* enum family_index */
-	u8 scope;                 /* SCOPE_* */
-	u8 kind;                  /* enum port_kind */
-	u8 label;                 /* enum protocol_row */
+	u8 family; /* enum family_index */
+	u8 scope;  /* SCOPE_* */
+	u8 kind;   /* enum port_kind */
+	u8 label;  /* enum protocol_row */
 };
 
 static __always_inline u8 protocol_label(u16 protocol)
@@ -98,7 +98,7 @@ static __always_inline u32 endpoint_class(struct tables *tables, const struct bi
 /* The nearest ancestor of the task's cgroup that userspace has classified. */
 static __always_inline struct cgroup_class *find_ancestor(u32 generation)
 {
-	struct cgroup_key key = {.generation = generation};
+	struct cgroup_key key = { .generation = generation };
 	struct cgroup_class *nearest = 0;
 
 #pragma clang loop unroll(disable)
@@ -117,7 +117,7 @@ static __always_inline struct cgroup_class *find_ancestor(u32 generation)
 
 static __always_inline u32 account_class(u32 generation, u32 id, u32 is_group)
 {
-	struct account_key key = {.generation = generation, .id = id, .is_group = is_group};
+	struct account_key key = { .generation = generation, .id = id, .is_group = is_group };
 	u32 *class = find(MAP(accounts), &key);
 
 	return class ? *class : 0;
@@ -146,7 +146,7 @@ static __always_inline struct subject find_subject(struct tables *tables, void *
 		.generation = tables->generation,
 	};
 	struct cgroup_class *cgroup = find(MAP(cgroups), &key);
-	struct subject subject = {.known = cgroup};
+	struct subject subject = { .known = cgroup };
 	u32 flags = tables->flags, index;
 
 	if (!cgroup)

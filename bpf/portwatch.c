@@ -13,7 +13,7 @@
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
 
 static __always_inline u32 verdict_of(struct tables *tables, const struct bind *bind,
-				      const struct judgement *judgement)
+                                      const struct judgement *judgement)
 {
 	u32 verdict = judgement->outcome ? tables->outcomes[judgement->outcome].verdict : ALLOWED;
 
@@ -25,8 +25,8 @@ static __always_inline u32 verdict_of(struct tables *tables, const struct bind *
 }
 
 static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
-					     struct bind *bind, const struct judgement *judgement,
-					     u32 verdict)
+                                             struct bind *bind, const struct judgement *judgement,
+                                             u32 verdict)
 {
 	struct outcome *outcome = &tables->outcomes[judgement->outcome];
 	struct violation_facts facts = {
@@ -78,7 +78,8 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 }
 
 /* Again, with the port that the kernel picked; `before` is what was counted already. */
-static __always_inline u32 judge_picked(const struct control *control, struct bind *bind, u32 before)
+static __always_inline u32 judge_picked(const struct control *control, struct bind *bind,
+                                        u32 before)
 {
 	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
 	struct counters *counters = at(MAP(counters), 0);
@@ -101,7 +102,7 @@ static __always_inline u32 judge_picked(const struct control *control, struct bi
 static __always_inline void leave_mark(struct bpf_sock *sock, u16 port, u32 verdict)
 {
 	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
-						      port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
+	                                              port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!mark)
 		return;
@@ -110,7 +111,7 @@ static __always_inline void leave_mark(struct bpf_sock *sock, u16 port, u32 verd
 }
 
 static __always_inline void describe(const struct control *control, struct bind *bind,
-				     void *context, struct bpf_sock *sock, u16 protocol)
+                                     void *context, struct bpf_sock *sock, u16 protocol)
 {
 	bind->context = context;
 	bind->sock = sock;
@@ -140,7 +141,7 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 }
 
 static __always_inline struct picked_mark *find_mark(const struct control *control,
-						     struct bpf_sock *sock)
+                                                     struct bpf_sock *sock)
 {
 	if (!control || !(control->flags & CONTROL_PICKED))
 		return 0;
@@ -148,7 +149,7 @@ static __always_inline struct picked_mark *find_mark(const struct control *contr
 }
 
 static __always_inline int after_bind(const struct control *control, struct picked_mark *mark,
-				      struct bpf_sock *sock, struct bind *bind)
+                                      struct bpf_sock *sock, struct bind *bind)
 {
 	mark->pending = 0;
 	describe(control, bind, sock, sock, sock->protocol);
@@ -159,7 +160,8 @@ static __always_inline int after_bind(const struct control *control, struct pick
 
 int bind4(struct bpf_sock_addr *context)
 {
-	struct bind bind = {.family = IPV4, .address = {0, 0, MAPPED_PREFIX, context->user_ip4}};
+	struct bind bind = { .family = IPV4,
+		             .address = { 0, 0, MAPPED_PREFIX, context->user_ip4 } };
 
 	/* __inet_bind() takes AF_UNSPEC with INADDR_ANY for AF_INET and refuses all others. */
 	if (context->user_family != AF_INET &&
@@ -170,9 +172,9 @@ int bind4(struct bpf_sock_addr *context)
 
 int bind6(struct bpf_sock_addr *context)
 {
-	struct bind bind = {.family = IPV6,
-			    .address = {context->user_ip6[0], context->user_ip6[1],
-					context->user_ip6[2], context->user_ip6[3]}};
+	struct bind bind = { .family = IPV6,
+		             .address = { context->user_ip6[0], context->user_ip6[1],
+		                          context->user_ip6[2], context->user_ip6[3] } };
 
 	/* __inet6_bind() refuses every other family with EAFNOSUPPORT. */
 	if (context->user_family != AF_INET6)
@@ -184,7 +186,7 @@ int post_bind4(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
 	struct picked_mark *mark = find_mark(control, sock);
-	struct bind bind = {.family = IPV4};
+	struct bind bind = { .family = IPV4 };
 
 	if (!control || !mark || !mark->pending)
 		return PROCEED;
@@ -197,7 +199,7 @@ int post_bind6(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
 	struct picked_mark *mark = find_mark(control, sock);
-	struct bind bind = {.family = IPV6};
+	struct bind bind = { .family = IPV6 };
 
 	if (!control || !mark || !mark->pending)
 		return PROCEED;

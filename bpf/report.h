@@ -38,7 +38,7 @@ static __always_inline struct observed_key observed_key(const struct bind *bind)
  * So the memory of a verdict says of which key and policy it is: a sum of products with odd random
  * factors, which nobody who does not know them can make equal for two keys. */
 static __always_inline u64 fingerprint(const struct control *control, u32 generation,
-				       const struct observed_key *key)
+                                       const struct observed_key *key)
 {
 	const u64 *words = (const u64 *)key;
 	u64 sum = generation * control->seeds[SEEDS - 1];
@@ -63,9 +63,9 @@ static __always_inline void observe_again(struct observed *seen)
 
 /* An LRU map: what was seen least recently goes, and no bind waits for it. */
 static __always_inline void observe(struct observed *seen, const struct observed_key *key,
-				    u64 allowed)
+                                    u64 allowed)
 {
-	struct observed first = {.count = 1, .allowed = allowed};
+	struct observed first = { .count = 1, .allowed = allowed };
 
 	if (seen) {
 		seen->allowed = allowed;
@@ -83,7 +83,7 @@ static __always_inline void observe(struct observed *seen, const struct observed
  * userspace put there before the first bind: coarser, but exact. */
 static __always_inline struct violation *find_violation(struct violation_key *key, u64 now)
 {
-	struct violation fresh = {.first_ns = now};
+	struct violation fresh = { .first_ns = now };
 	struct violation *entry = find(MAP(violations), key);
 
 	if (entry)
@@ -99,7 +99,8 @@ static __always_inline struct violation *find_violation(struct violation_key *ke
 }
 
 /* Counts one; true where an event is due, with how many it stands for. */
-static __always_inline bool count_violation(struct violation *entry, u64 now, u64 *count, u64 *total)
+static __always_inline bool count_violation(struct violation *entry, u64 now, u64 *count,
+                                            u64 *total)
 {
 	bool due;
 
@@ -137,7 +138,7 @@ struct violation_facts {
 };
 
 static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
-				       const struct violation_facts *facts)
+                                       const struct violation_facts *facts)
 {
 	struct event *event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
 	u64 ids = bpf_get_current_pid_tgid(), owner = bpf_get_current_uid_gid();
@@ -178,8 +179,7 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 }
 
 static __always_inline void report_violation(struct tables *tables, struct counters *counters,
-					     const struct bind *bind,
-					     struct violation_facts *facts)
+                                             const struct bind *bind, struct violation_facts *facts)
 {
 	struct violation_key key = {
 		.constraint = facts->constraint,

@@ -23,12 +23,13 @@ from portwatch.agent.hub import EventHub, socket_path
 from portwatch.agent.metrics import AgentState
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource, PolicyWatch
 from portwatch.agent.publisher import Publisher, now_stored
-from portwatch.agent.suppressed import SuppressedTail
+from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
 from portwatch.errors import NotLoaded, PolicyError, PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.kernel.ringbuf import RingReader
+from portwatch.kernel.told import ToldRanges
 from portwatch.node.accounts import read_accounts
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
@@ -64,7 +65,7 @@ class Agent:
         self._emit_outside = emit
         self._clock = clock or Clock()
         self._selector = selectors.DefaultSelector()
-        self._tail = SuppressedTail()
+        self._tail = SuppressedTail(ToldRanges(pin_dir.open_map("told")))
         self._tails: list[tuple[ViolationCount, int]] = []
         self._processes = ProcessTable(host or HostPaths())
         self._format = EventFormat(
@@ -193,7 +194,7 @@ class Agent:
 
     def _look_around(self, now: float) -> None:
         """See what others did to the pins, and what the programs counted as lost or left untold."""
-        if not self._pin_dir.exists():
+        if not self._publisher.slots.is_pinned(self._pin_dir):
             raise NotLoaded(
                 f"{self._pin_dir.path} was unloaded: nothing is enforced any more",
                 hint="portwatch run starts it again",
@@ -264,12 +265,16 @@ class Agent:
         del self._tails[:TAILS_AT_ONCE]
 
     def _drain(self) -> None:
-        """Tell what is in the buffer already, before the end."""
+        """Tell what is in the buffer already, and the tails of bursts, before the end."""
         while records := self._events.read():
             for record in records:
                 event = self._format.violation(record)
                 if event is not None:
                     self._emit(event)
+        over_by_now = self._clock.boot_ns() + SECOND_NS
+        self._tails += self._tail.tails(self._readings.violations(), over_by_now)
+        while self._tails:
+            self._tell_tails()
 
     def _tell(self, event: dict[str, Any]) -> None:
         self._emit({"time": iso(self._clock.wall_ns()), **event})

@@ -8,12 +8,26 @@ care that nothing is told twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from portwatch.kernel import layout
 from portwatch.kernel.readings import ViolationCount
+from portwatch.kernel.told import Key
 
 SECOND_NS = 1_000_000_000
-Key = tuple[int, int, int, str, str]
+
+
+class TellsRanges(Protocol):
+    """Where it is kept what was told from here: kernel.told.ToldRanges, or a test's."""
+
+    def get(self, key: Key) -> tuple[int, int] | None:
+        """The range told of `key`."""
+
+    def put(self, key: Key, first: int, last: int) -> None:
+        """(first, last] of `key` has been told."""
+
+    def forget(self, key: Key) -> None:
+        """That range has been passed."""
 
 
 class SuppressedTail:
@@ -22,8 +36,8 @@ class SuppressedTail:
     The kernel's event for a violation stands for the numbers (total - count, total].
     """
 
-    def __init__(self) -> None:
-        self._told: dict[Key, tuple[int, int]] = {}
+    def __init__(self, told: TellsRanges) -> None:
+        self._told = told
         self._seen_untold = -1
 
     def count_of(self, raw: layout.Event) -> int:
@@ -39,7 +53,7 @@ class SuppressedTail:
         if told is None:
             return int(raw.count)
         if raw.total >= told[1]:
-            del self._told[key]
+            self._told.forget(key)
         overlap = min(raw.total, told[1]) - max(raw.total - raw.count, told[0])
         return int(raw.count - max(overlap, 0))
 
@@ -55,12 +69,12 @@ class SuppressedTail:
         """Each violation quiet for a second with something untold, and how much."""
         for entry in counts:
             key = (entry.constraint, entry.workload, entry.port, entry.protocol, entry.verdict)
-            first, last = self._told.get(key, (entry.reported, entry.reported))
+            first, last = self._told.get(key) or (entry.reported, entry.reported)
             untold = entry.count - max(entry.reported, last)
             if untold <= 0:
                 continue
             if now_ns - entry.last_event_ns < SECOND_NS:
                 self._seen_untold = -1  # look again next time
                 continue
-            self._told[key] = (first, entry.count)
+            self._told.put(key, first, entry.count)
             yield entry, untold

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LISTEN = "127.0.0.1:9477"
 CLIENT_TIMEOUT_SECONDS = 10.0
+STOP_POLL_SECONDS = 0.1
 TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 HTML = [("Content-Type", "text/html; charset=utf-8")]
 
@@ -77,7 +78,9 @@ class WebServer:
         self._server.set_app(self._dispatch)
         shown = f"[{host}]" if ":" in host else host or "0.0.0.0"  # noqa: S104 (only shown)
         self.url = f"http://{shown}:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_POLL_SECONDS,), daemon=True
+        )
 
     def start(self) -> None:
         """Begin to answer."""

@@ -24,6 +24,7 @@ class BpfMap:
         info = libbpf.object_info(fd, libbpf.MapInfo())
         self.fd = fd
         self.name = name
+        self.id: int = info.id
         self.type: int = info.type
         self.key_size: int = info.key_size
         self.max_entries: int = info.max_entries

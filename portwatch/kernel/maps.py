@@ -76,6 +76,14 @@ MAPS: dict[str, MapSpec] = {
         "far past what a dashboard can show; the rest is counted under one entry",
         _violation_types,
     ),
+    "told": MapSpec(
+        libbpf.MAP_HASH,
+        sizeof(layout.ViolationKey),
+        16,
+        65536,
+        libbpf.F_NO_PREALLOC,
+        "as many as there are violations",
+    ),
     "observed": MapSpec(
         libbpf.MAP_LRU_HASH,
         sizeof(layout.ObservedKey),

@@ -106,12 +106,13 @@ class PinDir:
     def agent_pid(self, locks: Path = Path("/proc/locks")) -> int | None:
         """The process that holds the agent's lock, by proc_locks(5); None where none does."""
         try:
-            inode = self.agent.stat().st_ino
+            held = self.agent.stat()
         except OSError:
             return None
+        device = f"{os.major(held.st_dev):02x}:{os.minor(held.st_dev):02x}"
         for line in locks.read_text().splitlines():
             fields = line.split()
-            if "FLOCK" in fields and fields[5].rpartition(":")[2] == str(inode):
+            if "FLOCK" in fields and fields[5] == f"{device}:{held.st_ino}":
                 return int(fields[4])
         return None
 

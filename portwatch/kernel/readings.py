@@ -28,7 +28,7 @@ class Totals:
     cgroup_events_lost: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ViolationCount:
     """Violations of one constraint by one workload on one port. `constraint` and `workload` are
     numbers in Names; both 0 for what the map had no room for. Times: boot time in ns."""
@@ -44,7 +44,7 @@ class ViolationCount:
     first_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedBind:
     """Binds alike, let through or not; `uid` is the first one's. `port` 0: the kernel picked.
     Times: boot time in ns."""

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 from types import TracebackType
 
+from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
 
@@ -47,6 +48,15 @@ class Slots:
     def generation(self) -> int:
         """The live policy's generation; 0 before the first."""
         return int(self._control.generation)
+
+    def is_pinned(self, pin_dir: PinDir) -> bool:
+        """Whether these are the maps that are pinned there now: not so after an unload."""
+        try:
+            pinned = pin_dir.open_map("control")
+        except PortwatchError:
+            return False
+        pinned.close()
+        return pinned.id == self._control_map.id
 
     def next_generation(self) -> int:
         """The one to publish next, in the other slot; 0 is left out when the number wraps."""
