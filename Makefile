@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 STAMP := $(VENV)/.ready
-APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format
+APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
 
 .PHONY: help setup run demo test bench lint format clean
 

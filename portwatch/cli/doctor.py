@@ -13,8 +13,6 @@ import click
 
 from portwatch.cli.options import json_option, pin_dir_option
 
-OLDEST_KERNEL = (5, 10)
-
 
 @dataclass(frozen=True)
 class Need:
@@ -83,7 +81,7 @@ def _needs(pin_dir: Path) -> list[Need]:
 
 
 def _kernel() -> Need:
-    from portwatch.kernel.features import kernel_version
+    from portwatch.kernel.features import OLDEST_KERNEL, kernel_version
 
     version = kernel_version()
     return Need(

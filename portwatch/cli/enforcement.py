@@ -9,7 +9,8 @@ from pathlib import Path
 
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
-from portwatch.errors import NotLoaded, PinMismatch, PrivilegeMissing
+from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
+from portwatch.kernel.features import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.loading import Loading, link_target, remove
 from portwatch.kernel.pins import PinDir
@@ -26,10 +27,17 @@ HOST = HostPaths()
 
 
 def require_root() -> None:
-    """PrivilegeMissing for anybody but root, before anything is touched."""
+    """PrivilegeMissing for anybody but root, before anything is touched; KernelError for a kernel
+    that is too old to try."""
     if os.geteuid() != 0:
         raise PrivilegeMissing(
             "loading BPF programs needs root", hint="run it with sudo, or as a systemd service"
+        )
+    if kernel_version() < OLDEST_KERNEL:
+        wanted = ".".join(map(str, OLDEST_KERNEL))
+        raise KernelError(
+            f"Linux {os.uname().release} is too old: portwatch needs {wanted} or later",
+            hint="portwatch doctor lists every need",
         )
 
 
