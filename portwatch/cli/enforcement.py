@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from portwatch.agent.policy_source import LoadedPolicy
@@ -71,7 +71,7 @@ def removed_on_failure(pin_dir: PinDir) -> Iterator[None]:
 
 def _nothing_in_force(pin_dir: PinDir) -> bool:
     try:
-        with Slots(pin_dir) as slots:
+        with closing(Slots(pin_dir)) as slots:
             return slots.generation == 0
     except NotLoaded:
         return True

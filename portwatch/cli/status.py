@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     names = Names(pins.open_map("names"))
     try:
         policy, stored = policy_in_kernel(pins)
-        with Slots(pins) as slots:
+        with closing(Slots(pins)) as slots:
             generation = slots.generation
         in_force: dict[str, Any] | None = {
             "source": stored.origin,

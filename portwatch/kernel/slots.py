@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from types import TracebackType
 
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
@@ -18,7 +17,7 @@ TABLES_BYTES = ctypes.sizeof(layout.Tables)
 
 
 class Slots:
-    """Both slots and the control word of one pin directory. Closes its maps on exit."""
+    """Both slots and the control word of one pin directory."""
 
     def __init__(self, pin_dir: PinDir) -> None:
         self._control_map = pin_dir.open_map("control")
@@ -27,17 +26,6 @@ class Slots:
         self._inner = pin_dir.open_map("meta")
         memory = mmap.mmap(self._control_map.fd, mmap.PAGESIZE)
         self._control = layout.Control.from_buffer(memory)
-
-    def __enter__(self) -> Slots:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the maps back."""
