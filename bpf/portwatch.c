@@ -60,7 +60,7 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 
 	if (!counters)
 		return ALLOWED;
-	if (seen && seen->allowed == allowed) {
+	if (seen && allowed && seen->allowed == allowed) {
 		observe_again(seen);
 		count_bind((u64 *)counters->binds, bind, ALLOWED);
 		return ALLOWED;

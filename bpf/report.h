@@ -36,17 +36,20 @@ static __always_inline struct observed_key observed_key(const struct bind *bind)
 
 /* An LRU map gives an element to another key at any time, also between finding and reading it.
  * So the memory of a verdict says of which key and policy it is: a sum of products with odd random
- * factors, which nobody who does not know them can make equal for two keys. */
+ * factors, which nobody who does not know them can make equal for two keys. 0, which is nothing's
+ * fingerprint, where the factors are missing: then nothing is remembered. */
 static __always_inline u64 fingerprint(const struct control *control, u32 generation,
                                        const struct observed_key *key)
 {
 	const u64 *words = (const u64 *)key;
 	u64 sum = generation * control->seeds[SEEDS - 1];
 
+	if (!control->seeds[0])
+		return 0;
 #pragma unroll
 	for (int i = 0; i < SEEDS - 1; i++)
 		sum += words[i] * control->seeds[i];
-	return sum | 1; /* never 0, which means that nothing is remembered */
+	return sum | 1;
 }
 
 /* Not atomic: `learn` wants an idea of how often, the counters are exact. */

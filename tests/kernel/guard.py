@@ -86,8 +86,9 @@ class Guard:
     def forget_picked(self) -> None:
         """As on a fresh load: no policy so far could refuse a port that the kernel picks."""
         control = self.pin_dir.open_map("control")
-        generation = self.publisher.slots.generation
-        control.put(bytes(4), bytes(layout.Control(generation=generation, flags=0)))
+        record = layout.Control.from_buffer_copy(control.get(bytes(4)) or b"")
+        record.flags = 0
+        control.put(bytes(4), bytes(record))
         control.close()
 
     @property

@@ -23,7 +23,7 @@ from portwatch.policy.model import Policy
 from portwatch.policy.workload import Subject
 
 SEED = int(os.environ.get("PORTWATCH_TEST_SEED", "20260102"))
-POLICIES = 50
+POLICIES = 75
 BINDS_EACH = 10
 TIMES = 3  # a bind that was allowed once is remembered; the answer has to stay the same
 BOUND = {"tcp": ("tcp", "mptcp"), "udp": ("udp",), "udplite": ("udplite",)}
@@ -101,7 +101,7 @@ def reference(policy: Policy, subject: Subject, endpoint: Endpoint) -> list[tupl
 
 
 def test_the_kernel_agrees_with_the_reference(world: World) -> None:
-    """500 binds under 50 generated policies: for each the errno, the verdict counted, and the
+    """750 binds under 75 generated policies: for each the errno, the verdict counted, and the
     violation's constraint, workload, port and protocol are decide()'s."""
     checked: dict[str, int] = {}
     print(f"PORTWATCH_TEST_SEED={SEED}")

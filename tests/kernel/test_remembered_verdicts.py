@@ -9,6 +9,8 @@ from binder import Bind, Binder
 from conftest import StartBinder
 from guard import Guard
 
+from portwatch.kernel import layout
+
 N = 23
 
 
@@ -135,3 +137,28 @@ def test_more_binds_than_are_remembered(guard: Guard, start_binder: StartBinder)
             made[said] += count
     assert sum(made.values()) > 3 * room
     assert guard.verdicts() == {"allowed": made["ok"], "denied": made["EACCES"]}
+
+
+@pytest.mark.parametrize("what", PAIRS)
+def test_without_secret_factors_nothing_is_remembered(
+    what: str, guard: Guard, binder: Binder
+) -> None:
+    """Where the factors of the fingerprint are missing, every bind is judged anew, and rightly."""
+    control = guard.pin_dir.open_map("control")
+    kept = control.get(bytes(4)) or b""
+    text, allowed, denied = PAIRS[what]
+    try:
+        record = layout.Control.from_buffer_copy(kept)
+        record.seeds = type(record.seeds)()
+        control.put(bytes(4), bytes(record))
+        guard.publish(policy(text))
+        said = [answer.said for answer in binder.answers([allowed, denied], N)]
+    finally:
+        record = layout.Control.from_buffer_copy(control.get(bytes(4)) or b"")
+        record.seeds = layout.Control.from_buffer_copy(kept).seeds
+        control.put(bytes(4), bytes(record))
+        control.close()
+    assert said == ["ok", "EACCES"] * N
+    observed = guard.pin_dir.open_map("observed")
+    assert observed.items()
+    observed.close()
