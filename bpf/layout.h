@@ -121,9 +121,9 @@ struct counters {
 	__u64 binds[VERDICTS][PROTOCOL_LABELS][FAMILIES];
 	__u64 retracted[VERDICTS][PROTOCOL_LABELS][FAMILIES]; /* of these, to be subtracted: judged
 	                             again, and otherwise, by the port that the kernel picked */
-	__u64 events_lost;        /* that did not fit the ring buffer; told later in a count */
-	__u64 events_suppressed;  /* violations that were folded into a later event's count */
-	__u64 unjudged;           /* binds seen before the first policy was published */
+	__u64 events_lost;       /* that did not fit the ring buffer; told later in a count */
+	__u64 events_suppressed; /* violations that were folded into a later event's count */
+	__u64 unjudged; /* binds before the first policy, or picked ports without memory for a mark */
 	__u64 cgroup_events_lost; /* made or removed, not told: userspace scans again */
 };
 

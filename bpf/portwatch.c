@@ -104,10 +104,15 @@ static __always_inline void leave_mark(struct bpf_sock *sock, u16 port, u32 verd
 	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
 	                                              port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!mark)
-		return;
-	mark->pending = !port;
-	mark->verdict = verdict;
+	struct counters *counters = at(MAP(counters), 0);
+
+	if (mark) {
+		mark->pending = !port;
+		mark->verdict = verdict;
+	} else if (!port && counters) {
+		/* No memory for the mark: judged as far as that goes without the port. */
+		__sync_fetch_and_add(&counters->unjudged, 1);
+	}
 }
 
 static __always_inline void describe(const struct control *control, struct bind *bind,

@@ -81,7 +81,8 @@ class PortwatchCollector(Collector):
         )
         yield _counter(
             "portwatch_unjudged_binds",
-            "Binds that were let through because no policy had been published yet.",
+            "Binds that were let through because no policy had been published yet, or without a "
+            "look at the port that the kernel picked because memory was short.",
             totals.unjudged,
         )
         yield from self._policy()

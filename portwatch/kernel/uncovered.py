@@ -9,6 +9,7 @@ ALWAYS: dict[str, str] = {
     "udp_autobind": "a UDP socket that sends or connects without bind() takes a port unseen",
     "bind_address_no_port": "IP_BIND_ADDRESS_NO_PORT with port 0, then listen(), is unseen",
     "sctp": "SCTP sockets never reach the cgroup hooks",
+    "rewritten": "another BPF program on the bind hooks can change the port after it was judged",
     "raw": "raw and packet sockets never reach the cgroup hooks",
 }
 
