@@ -37,7 +37,8 @@ def table(rows: Sequence[Row]) -> str:
         sign = "≥" if row.at_least else "≤"
         target = f"{sign} {row.target:,g} {row.unit}" if row.target is not None else ""
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-        figure = f"{_short(row.figure)} {row.unit}".rstrip()
+        shown = f"{row.figure:.3f}" if row.unit == "×" else _short(row.figure)
+        figure = f"{shown} {row.unit}".rstrip()
         missed = "" if row.met else "  MISSED"
         note = f"  {row.note}" if row.note else ""
         lines.append(f"{row.what:<66} {target:>12} {figure:>12} {ratio:>6}{missed}{note}")
