@@ -16,7 +16,7 @@ from portwatch.kernel.readings import hook_state
 
 ROUNDS = 15
 BINDS = 20_000
-ON_OFF_ROUNDS = 41
+ON_OFF_ROUNDS = 101
 HOOKS = ("bind4", "post_bind4")
 DENY_LIST = (
     "  - {name: critical, deny: [2379-2380, 6443, 10250], except: {unit: kubelet.service}}\n"
