@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from portwatch.policy.addresses import (
     BITS,
@@ -25,8 +26,7 @@ KINDS = 2
 """Kind 0: the port asked for by number, 0 meaning ephemeral; kind 1: picked by the kernel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lists:
+class Lists(NamedTuple):
     """Which constraints' lists name an endpoint; `numbered`: otherwise and default speak too."""
 
     numbered: bool
