@@ -20,7 +20,6 @@ from portwatch.kernel.names import OTHER_NAME, Names
 from portwatch.kernel.readings import Readings, ViolationCount
 
 EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
-DEFAULT_MAX_SERIES = 2000
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 
 
@@ -43,7 +42,7 @@ class AgentState:
 
 
 class PortwatchCollector(Collector):
-    """Yields fresh families; changes nothing."""
+    """Yields fresh families; changes nothing in the kernel."""
 
     def __init__(
         self, readings: Readings, names: Names, state: AgentState, max_series: int
@@ -52,6 +51,7 @@ class PortwatchCollector(Collector):
         self._names = names
         self._state = state
         self._max_series = max_series
+        self._highest: Counter[tuple[str, str, str]] = Counter()
 
     def collect(self) -> Iterator[Metric]:
         """All families, in the order of CONTRACT §3."""
@@ -63,7 +63,10 @@ class PortwatchCollector(Collector):
             labels=("verdict", "protocol", "family"),
         )
         for labels, count in totals.binds.items():
-            binds.add_metric(labels, count)
+            # A bind to port 0 is counted, and may be retracted an instant later; a counter never
+            # goes back.
+            self._highest[labels] = max(self._highest[labels], count)
+            binds.add_metric(labels, self._highest[labels])
         yield binds
         yield from self._violations()
         yield from self._events()

@@ -29,7 +29,6 @@ class BpfMap:
         self.key_size: int = info.key_size
         self.max_entries: int = info.max_entries
         self.flags: int = info.map_flags
-        self.declared_value_size: int = info.value_size
         per_cpu = self.type == libbpf.MAP_PERCPU_ARRAY
         self.value_size = _round8(info.value_size) * possible_cpus() if per_cpu else info.value_size
 

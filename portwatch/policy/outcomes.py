@@ -62,7 +62,6 @@ class Judge:
         if policy.default == "deny":
             self._speaker(last, DEFAULT_NAME, policy.errno, policy.mode == "enforce")
             self._deny_otherwise |= 1 << last
-        self._anyone = (1 << last + 1) - 1
         self._workloads = [
             (workload.name, tuple(map(subjects.bits_of, workload.selectors)))
             for workload in policy.workloads
