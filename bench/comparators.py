@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from portwatch.kernel import layout, libbpf
+from portwatch.kernel import hooks, layout, libbpf
 
 RULES = 128
-BIND = (18, 8)
-POST_BIND = (9, 12)
+BIND = (hooks.PROGRAM_CGROUP_SOCK_ADDR, hooks.ATTACH_INET4_BIND)
+POST_BIND = (hooks.PROGRAM_CGROUP_SOCK, hooks.ATTACH_INET4_POST_BIND)
 PROGRAMS = {
     "empty": (("empty_bind", *BIND), ("empty_post_bind", *POST_BIND)),
     "linear": (("linear_bind", *BIND), ("empty_post_bind", *POST_BIND)),

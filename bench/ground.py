@@ -18,7 +18,6 @@ from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.netns import host_netns_cookie
 from portwatch.node.paths import HostPaths
-from portwatch.policy.load import parse_policy
 
 FIRST_PORT = 21000
 HERE = Path(__file__).parent
@@ -97,8 +96,7 @@ def prepared() -> Iterator[Ground]:
 
 def loaded_policy(text: str) -> LoadedPolicy:
     """A policy text as the agent would have it."""
-    sources: tuple[tuple[str, str | bytes], ...] = (("bench.yaml", text),)
-    return LoadedPolicy(parse_policy(sources), sources, "bench.yaml", None)
+    return LoadedPolicy.parse([("bench.yaml", text)], "bench.yaml", None)
 
 
 def policy_text(constraints: int, mine: str) -> str:

@@ -73,9 +73,9 @@ static __always_inline u64 current_cgroup(void)
 	char *task = (char *)bpf_get_current_task_btf();
 	char *css_set = *(char **)(task + OFFSET_TASK_CGROUPS);
 	char *cgroup = *(char **)(css_set + OFFSET_CSS_SET_CGROUP);
-	char *node = *(char **)(cgroup + OFFSET_CGROUP_NODE);
+	char *node = *(char **)(cgroup + OFFSET_CGROUP_KN);
 
-	return *(u64 *)(node + OFFSET_NODE_ID);
+	return *(u64 *)(node + OFFSET_KERNFS_ID);
 }
 #else
 static __always_inline u64 current_cgroup(void)

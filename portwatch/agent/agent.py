@@ -33,7 +33,6 @@ from portwatch.kernel.told import ToldRanges
 from portwatch.node.accounts import read_accounts
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
-from portwatch.policy.load import parse_policy
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ class Agent:
         )
 
     def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or stop(); NotLoaded where the pins are taken away."""
+        """Serve until SIGINT or SIGTERM; NotLoaded where the pins are taken away."""
         self._listen_to_signals()
         for source, handle in (
             (self._events, self._read_events),
@@ -132,12 +131,8 @@ class Agent:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
         if self._publisher.live is None:
             return "no policy in force yet"
-        gone = [h.name for h in self._readings.hooks() if h.required and not h.attached]
+        gone = self._readings.missing_hooks()
         return f"not attached: {', '.join(gone)}" if gone else ""
-
-    def stop(self) -> None:
-        """Ask run() to end."""
-        self._stopping = True
 
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
@@ -163,11 +158,14 @@ class Agent:
         signal.signal(signal.SIGTERM, on_stop)
         signal.signal(signal.SIGHUP, on_reload)
 
-    def _read_events(self) -> None:
-        for record in self._events.read():
+    def _read_events(self) -> bool:
+        """Tell of the next records; False where there were none."""
+        records = self._events.read()
+        for record in records:
             event = self._format.violation(record)
             if event is not None:
                 self._emit(event)
+        return bool(records)
 
     def _read_cgroup_events(self) -> None:
         for record in self._cgroup_events.read():
@@ -240,10 +238,7 @@ class Agent:
         if stored is None:
             return
         try:
-            policy = parse_policy(stored.sources, source=stored.origin)
-            if stored.mode is not None:
-                policy = policy.with_mode(stored.mode)
-            self.publish(LoadedPolicy(policy, stored.sources, stored.origin, stored.mode))
+            self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode))
         except PortwatchError as err:
             self._refuse(err)
 
@@ -266,11 +261,8 @@ class Agent:
 
     def _drain(self) -> None:
         """Tell what is in the buffer already, and the tails of bursts, before the end."""
-        while records := self._events.read():
-            for record in records:
-                event = self._format.violation(record)
-                if event is not None:
-                    self._emit(event)
+        while self._read_events():
+            pass
         over_by_now = self._clock.boot_ns() + SECOND_NS
         self._tails += self._tail.tails(self._readings.violations(), over_by_now)
         while self._tails:

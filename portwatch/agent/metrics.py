@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from portwatch import __version__
 from portwatch.kernel.names import OTHER_NAME, Names
-from portwatch.kernel.readings import Readings, ViolationCount
+from portwatch.kernel.readings import HookState, Readings, ViolationCount
 
 EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
@@ -55,7 +55,7 @@ class PortwatchCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, in the order of CONTRACT §3."""
-        totals = self._readings.totals()
+        totals, hooks = self._readings.totals(), self._readings.hooks()
         binds = CounterMetricFamily(
             "portwatch_binds",
             "Binds that were judged: each bind() of an inet socket once, by portwatch's verdict "
@@ -89,13 +89,13 @@ class PortwatchCollector(Collector):
             totals.unjudged,
         )
         yield from self._policy()
-        yield from self._hooks()
+        yield from _hook_families(hooks)
         yield from self._maps()
         yield _gauge(
             "portwatch_enforcing",
             "Whether a bind can be denied now: 1, or 0 where a hook is gone or the policy only "
             "records.",
-            self._enforcing(),
+            self._state.enforcing and all(h.attached for h in hooks if h.required),
         )
         uncovered = GaugeMetricFamily(
             "portwatch_uncovered",
@@ -183,28 +183,6 @@ class PortwatchCollector(Collector):
             state.last_load_success_seconds,
         )
 
-    def _hooks(self) -> Iterator[Metric]:
-        attached = GaugeMetricFamily(
-            "portwatch_hook_attached",
-            "Whether the program of a hook is attached to the kernel.",
-            labels=("hook",),
-        )
-        runs = CounterMetricFamily(
-            "portwatch_hook_runs",
-            "Runs of a hook's program while the kernel's BPF statistics were on.",
-            labels=("hook",),
-        )
-        seconds = CounterMetricFamily(
-            "portwatch_hook_run_seconds",
-            "Time spent in a hook's program while the kernel's BPF statistics were on.",
-            labels=("hook",),
-        )
-        for hook in self._readings.hooks():
-            attached.add_metric((hook.name,), hook.attached)
-            runs.add_metric((hook.name,), hook.runs)
-            seconds.add_metric((hook.name,), hook.run_ns / 1e9)
-        yield from (attached, runs, seconds)
-
     def _maps(self) -> Iterator[Metric]:
         entries = GaugeMetricFamily(
             "portwatch_map_entries", "Entries in use of a bounded table.", labels=("map",)
@@ -222,10 +200,6 @@ class PortwatchCollector(Collector):
             self._state.unclassified(),
         )
 
-    def _enforcing(self) -> bool:
-        required = all(hook.attached for hook in self._readings.hooks() if hook.required)
-        return self._state.enforcing and required
-
 
 def make_registry(collector: PortwatchCollector) -> CollectorRegistry:
     """A registry of portwatch's own: its collector, and process_* of the agent."""
@@ -233,6 +207,29 @@ def make_registry(collector: PortwatchCollector) -> CollectorRegistry:
     registry.register(collector)
     ProcessCollector(registry=registry)
     return registry
+
+
+def _hook_families(hooks: list[HookState]) -> Iterator[Metric]:
+    attached = GaugeMetricFamily(
+        "portwatch_hook_attached",
+        "Whether the program of a hook is attached to the kernel.",
+        labels=("hook",),
+    )
+    runs = CounterMetricFamily(
+        "portwatch_hook_runs",
+        "Runs of a hook's program while the kernel's BPF statistics were on.",
+        labels=("hook",),
+    )
+    seconds = CounterMetricFamily(
+        "portwatch_hook_run_seconds",
+        "Time spent in a hook's program while the kernel's BPF statistics were on.",
+        labels=("hook",),
+    )
+    for hook in hooks:
+        attached.add_metric((hook.name,), hook.attached)
+        runs.add_metric((hook.name,), hook.runs)
+        seconds.add_metric((hook.name,), hook.run_ns / 1e9)
+    yield from (attached, runs, seconds)
 
 
 def _counter(name: str, help_text: str, value: float) -> Metric:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ WATCHED = (
     | flags.MOVE_SELF
 )
 
-Sources = list[tuple[str, str | bytes]]
+Source = tuple[str, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,15 @@ class LoadedPolicy:
     """A checked policy with the texts it came from."""
 
     policy: Policy
-    sources: tuple[tuple[str, str | bytes], ...]
+    sources: tuple[Source, ...]
     origin: str
     mode: Mode | None
+
+    @classmethod
+    def parse(cls, sources: Sequence[Source], origin: str, mode: Mode | None) -> LoadedPolicy:
+        """Check the texts, and put them in `mode` where one is given; PolicyError."""
+        policy = parse_policy(sources, source=origin)
+        return cls(policy.with_mode(mode) if mode else policy, tuple(sources), origin, mode)
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,9 @@ class PolicySource:
         """Read and check: PolicyError with every problem, UsageError where it cannot be read."""
         path = self.resolved
         if path is None:
-            origin, sources = BUILTIN_ORIGIN, builtin_sources()
-        else:
-            origin = os.fsencode(path).decode("utf-8", "backslashreplace")
-            sources = policy_sources(path)
-        policy = parse_policy(sources, source=origin)
-        if self.mode is not None:
-            policy = policy.with_mode(self.mode)
-        return LoadedPolicy(policy, tuple(sources), origin, self.mode)
+            return LoadedPolicy.parse(builtin_sources(), BUILTIN_ORIGIN, self.mode)
+        origin = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return LoadedPolicy.parse(policy_sources(path), origin, self.mode)
 
 
 class PolicyWatch:
@@ -114,11 +115,6 @@ class PolicyWatch:
             return False
         self._first_change = None
         return True
-
-    @property
-    def pending(self) -> bool:
-        """Whether a change waits to settle."""
-        return self._first_change is not None
 
     def _matters(self, event: Event) -> bool:
         if event.mask & flags.Q_OVERFLOW:

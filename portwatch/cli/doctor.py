@@ -163,7 +163,7 @@ def _pins(pin_dir: Path) -> Need:
         readings = Readings(pins)
     except PortwatchError as err:
         return Need("pins", False, err.message, err.hint)
-    gone = [hook.name for hook in readings.hooks() if hook.required and not hook.attached]
+    gone = readings.missing_hooks()
     readings.close()
     found = f"detached: {', '.join(gone)}" if gone else f"loaded and attached at {pin_dir}"
     return Need("pins", not gone, found, "portwatch load attaches them again")

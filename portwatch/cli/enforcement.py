@@ -20,7 +20,6 @@ from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.netns import host_netns_cookie
 from portwatch.node.paths import HostPaths
-from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
 
 HOST = HostPaths()
@@ -107,7 +106,4 @@ def policy_in_kernel(pin_dir: PinDir) -> tuple[Policy, StoredPolicy]:
         texts.close()
     if stored is None:
         raise NotLoaded(f"no policy is in force at {pin_dir.path}", hint="portwatch apply PATH")
-    policy = parse_policy(stored.sources, source=stored.origin)
-    if stored.mode is not None:
-        policy = policy.with_mode(stored.mode)
-    return policy, stored
+    return LoadedPolicy.parse(stored.sources, stored.origin, stored.mode).policy, stored

@@ -15,11 +15,12 @@ from enum import IntFlag
 
 from portwatch.kernel import libbpf
 from portwatch.kernel.btf import Field, KernelTypes
-
-PROGRAM_CGROUP_SOCK = 9
-PROGRAM_CGROUP_SOCK_ADDR = 18
-ATTACH_INET4_BIND = 8
-ATTACH_INET4_POST_BIND = 12
+from portwatch.kernel.hooks import (
+    ATTACH_INET4_BIND,
+    ATTACH_INET4_POST_BIND,
+    PROGRAM_CGROUP_SOCK,
+    PROGRAM_CGROUP_SOCK_ADDR,
+)
 
 HELPER_SET_RETVAL = 187
 HELPER_COARSE_CLOCK = 160
@@ -94,17 +95,19 @@ def kernel_version() -> tuple[int, int]:
 
 def _fields() -> dict[Feature, dict[str, Field | None]]:
     types = KernelTypes()
+    id_of_cgroup = {
+        "CGROUP_KN": types.field("cgroup", "kn"),
+        "KERNFS_ID": types.field("kernfs_node", "id"),
+    }
     return {
         Feature.TASK_CGROUP: {
             "TASK_CGROUPS": types.field("task_struct", "cgroups"),
             "CSS_SET_CGROUP": types.field("css_set", "dfl_cgrp"),
-            "CGROUP_NODE": types.field("cgroup", "kn"),
-            "NODE_ID": types.field("kernfs_node", "id"),
+            **id_of_cgroup,
         },
         Feature.SOCKET_CGROUP: {
             "SOCK_CGROUP": types.field("sock", "sk_cgrp_data.cgroup"),
-            "CGROUP_KN": types.field("cgroup", "kn"),
-            "KERNFS_ID": types.field("kernfs_node", "id"),
+            **id_of_cgroup,
         },
         Feature.NETNS_INODE: {
             "SOCK_NET": types.field("sock", "__sk_common.skc_net.net"),

@@ -8,6 +8,11 @@ PROGRAM_CGROUP_SOCK = 9
 PROGRAM_RAW_TRACEPOINT = 17
 PROGRAM_CGROUP_SOCK_ADDR = 18
 
+ATTACH_INET4_BIND = 8
+ATTACH_INET6_BIND = 9
+ATTACH_INET4_POST_BIND = 12
+ATTACH_INET6_POST_BIND = 13
+
 
 @dataclass(frozen=True)
 class Hook:
@@ -26,10 +31,22 @@ class Hook:
 
 
 HOOKS: tuple[Hook, ...] = (
-    Hook("bind4", PROGRAM_CGROUP_SOCK_ADDR, 8, True, "the verdict on an IPv4 bind"),
-    Hook("bind6", PROGRAM_CGROUP_SOCK_ADDR, 9, True, "the verdict on an IPv6 bind"),
-    Hook("post_bind4", PROGRAM_CGROUP_SOCK, 12, True, "the IPv4 port that the kernel picked"),
-    Hook("post_bind6", PROGRAM_CGROUP_SOCK, 13, True, "the IPv6 port that the kernel picked"),
+    Hook("bind4", PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET4_BIND, True, "the verdict on an IPv4 bind"),
+    Hook("bind6", PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET6_BIND, True, "the verdict on an IPv6 bind"),
+    Hook(
+        "post_bind4",
+        PROGRAM_CGROUP_SOCK,
+        ATTACH_INET4_POST_BIND,
+        True,
+        "the IPv4 port that the kernel picked",
+    ),
+    Hook(
+        "post_bind6",
+        PROGRAM_CGROUP_SOCK,
+        ATTACH_INET6_POST_BIND,
+        True,
+        "the IPv6 port that the kernel picked",
+    ),
     Hook("cgroup_mkdir", PROGRAM_RAW_TRACEPOINT, None, False, "a new cgroup to classify"),
     Hook("cgroup_rmdir", PROGRAM_RAW_TRACEPOINT, None, False, "a cgroup to forget"),
 )

@@ -157,6 +157,10 @@ class Readings:
         """Every hook's state, those that are not attached too."""
         return [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
 
+    def missing_hooks(self) -> list[str]:
+        """Hooks without which a bind may go unjudged, and that are not attached."""
+        return [hook.name for hook in self.hooks() if hook.required and not hook.attached]
+
 
 def hook_state(pin_dir: PinDir, name: str) -> HookState:
     """The state of one hook by its pins."""

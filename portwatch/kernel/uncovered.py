@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portwatch.kernel.features import Feature
+from portwatch.kernel.features import LOST_WITHOUT, Feature
 
 ALWAYS: dict[str, str] = {
     "listen_without_bind": "listen() without bind() takes a port that no hook here sees",
@@ -13,16 +13,18 @@ ALWAYS: dict[str, str] = {
     "raw": "raw and packet sockets never reach the cgroup hooks",
 }
 
-WITHOUT: dict[Feature, tuple[str, str]] = {
-    Feature.SET_RETVAL: ("errno", "a denied bind fails with EPERM, whatever errno is chosen"),
-    Feature.POST_DENY: ("picked_port", "a port that the kernel picked is recorded, not refused"),
-    Feature.IPV6ONLY: ("ipv6only", "`::` with IPV6_V6ONLY is judged as exposed on IPv4 too"),
+WITHOUT: dict[Feature, str] = {
+    Feature.SET_RETVAL: "errno",
+    Feature.POST_DENY: "picked_port",
+    Feature.IPV6ONLY: "ipv6only",
 }
 
 
 def uncovered(features: int) -> dict[str, str]:
     """Gap → what it means, on a kernel with these features (kernel.features.Feature bits)."""
-    lacking = {gap: text for feature, (gap, text) in WITHOUT.items() if not features & feature}
+    lacking = {
+        gap: LOST_WITHOUT[feature] for feature, gap in WITHOUT.items() if not features & feature
+    }
     return {**ALWAYS, **lacking}
 
 
