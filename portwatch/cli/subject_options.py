@@ -12,6 +12,7 @@ import click
 from portwatch.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
+    from portwatch.node.accounts import AccountTable
     from portwatch.policy.workload import Subject
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,7 +66,6 @@ def subject_options(command: Command) -> Command:
 def find_subject(given: SubjectOptions) -> Subject:
     """The subject that the options describe; UsageError where they name nothing."""
     from portwatch.node.accounts import read_accounts
-    from portwatch.policy.workload import Subject
 
     chosen = [name for name in ("unit", "cgroup", "pid") if getattr(given, name) is not None]
     if len(chosen) > 1:
@@ -79,13 +79,26 @@ def find_subject(given: SubjectOptions) -> Subject:
         cgroup = _cgroup_of_unit(given.unit)
     if not cgroup.startswith("/"):
         raise UsageError(f"a cgroup path begins with `/`: {cgroup}")
+    return named_subject(cgroup, uid, gid, accounts, given.network == "host")
+
+
+def named_subject(
+    cgroup: str, uid: int, gid: int, accounts: AccountTable, host_network: bool
+) -> Subject:
+    """A subject by its ids, with every name that they have: selectors match any of them."""
+    from portwatch.policy.workload import Subject
+
+    user, *user_aliases = accounts.user_names(uid) or (None,)
+    group, *group_aliases = accounts.group_names(gid) or (None,)
     return Subject(
         cgroup=cgroup,
         uid=uid,
         gid=gid,
-        user=accounts.user_name(uid),
-        group=accounts.group_name(gid),
-        host_network=given.network == "host",
+        user=user,
+        group=group,
+        host_network=host_network,
+        user_aliases=tuple(filter(None, user_aliases)),
+        group_aliases=tuple(filter(None, group_aliases)),
     )
 
 
@@ -122,17 +135,8 @@ def _process(pid: int) -> Subject:
     from portwatch.node.cgroups import cgroup_of_process
     from portwatch.node.netns import in_host_network
     from portwatch.node.processes import real_ids
-    from portwatch.policy.workload import Subject
 
     cgroup, ids = cgroup_of_process(HOST, pid), real_ids(HOST, pid)
     if cgroup is None or ids is None:
         raise UsageError(f"there is no process {pid}")
-    accounts = read_accounts()
-    return Subject(
-        cgroup=cgroup,
-        uid=ids[0],
-        gid=ids[1],
-        user=accounts.user_name(ids[0]),
-        group=accounts.group_name(ids[1]),
-        host_network=in_host_network(HOST, pid),
-    )
+    return named_subject(cgroup, *ids, read_accounts(), in_host_network(HOST, pid))

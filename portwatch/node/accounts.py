@@ -14,13 +14,13 @@ class AccountTable:
     users: dict[str, int]
     groups: dict[str, int]
 
-    def user_name(self, uid: int) -> str | None:
-        """The first name of that uid; None where it has none."""
-        return next((name for name, number in self.users.items() if number == uid), None)
+    def user_names(self, uid: int) -> tuple[str, ...]:
+        """Every name of that uid, in the database's order."""
+        return tuple(name for name, number in self.users.items() if number == uid)
 
-    def group_name(self, gid: int) -> str | None:
-        """The first name of that gid; None where it has none."""
-        return next((name for name, number in self.groups.items() if number == gid), None)
+    def group_names(self, gid: int) -> tuple[str, ...]:
+        """Every name of that gid, in the database's order."""
+        return tuple(name for name, number in self.groups.items() if number == gid)
 
 
 def read_accounts() -> AccountTable:
