@@ -14,6 +14,9 @@ from typing import Any
 PROCESS = Path(__file__).with_name("binder_process.py")
 GOODBYE_SECONDS = 5
 
+Step = tuple[Any, ...]
+"""What to do with a socket, and its arguments; see socket_steps.STEPS."""
+
 
 @dataclass(frozen=True)
 class Bind:
@@ -49,6 +52,17 @@ class Answer:
 
     said: str
     port: int
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How a named socket stands after its steps: the first errno and the step that it failed."""
+
+    said: str = "ok"
+    failed: str = ""
+    address: str = ""
+    port: int = 0
+    listening: bool = False
 
 
 class Binder:
@@ -94,6 +108,20 @@ class Binder:
         """How often each bind, by its index, got each answer."""
         self._say({})
         return {(index, error_name(error)): count for index, error, count in self._hear()}
+
+    def take(self, *steps: Step, name: str = "socket", child: bool = False) -> Stand:
+        """Take steps with the named socket, up to the first that fails; see socket_steps."""
+        request = {"do": "take", "name": name, "steps": steps}
+        answer = self.ask(do="child", request=request) if child else self.ask(**request)
+        return Stand(error_name(answer.pop("error")), **answer)
+
+    def spawn(self, how: str, **more: Any) -> int:
+        """Start a child by `fork`, `clone3` or `exec`; its pid."""
+        return int(self.ask(do="spawn", how=how, **more)["pid"])
+
+    def forget(self, *keep: str) -> None:
+        """Close all named sockets but these."""
+        self.ask(do="forget", keep=keep)
 
     def drop_privileges(self, uid: int = 65534, gid: int = 65534) -> None:
         """Become an ordinary user for good."""

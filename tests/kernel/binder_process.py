@@ -14,29 +14,27 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import offspring
+import socket_steps
+from socket_steps import FAMILIES, SOCKET_KINDS, libc
+
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS = 0x8914
 IFF_UP_RUNNING = 0x1 | 0x40
 IP_BIND_ADDRESS_NO_PORT = 24
 SO_NETNS_COOKIE = 71
-IPPROTO_MPTCP = 262
-
-SOCKET_KINDS = {
-    "tcp": (socket.SOCK_STREAM, 0),
-    "udp": (socket.SOCK_DGRAM, 0),
-    "udplite": (socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE),
-    "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
-}
-FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+NAMESPACES = {"net": CLONE_NEWNET, "user": 0x10000000, "cgroup": 0x02000000}
 STORM_ROUND = 64  # binds between two looks at whether the storm is to end
 
-libc = ctypes.CDLL(None, use_errno=True)
 held: list[socket.socket] = []
 
 
@@ -44,10 +42,21 @@ def main() -> None:
     """Answer requests until stdin ends."""
     if "--own-network" in sys.argv:
         enter_own_network()
+    offspring.take_over()
+    serve()
+
+
+def serve() -> None:
+    """Say who this is, then one answer a request."""
     print(json.dumps({"pid": os.getpid(), "netns_cookie": netns_cookie()}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(ANSWERS[request.pop("do")](**request)), flush=True)
+
+
+def spawn(how: str, cgroup: str | None = None, activated: str | None = None) -> Any:
+    """Start a child that serves too; its greeting."""
+    return offspring.spawn(how, cgroup, activated, serve, __file__)
 
 
 def enter_own_network() -> None:
@@ -195,12 +204,39 @@ def sysctl(name: str, value: str) -> int:
     return 0
 
 
+def unshare(what: list[str]) -> int:
+    """Go into new namespaces; the errno where the kernel refuses."""
+    flags = sum(NAMESPACES[name] for name in what)
+    return 0 if libc.unshare(flags) == 0 else ctypes.get_errno()
+
+
+def join_network(pid: int) -> int:
+    """Go into the network namespace of another process."""
+    with open(f"/proc/{pid}/ns/net") as namespace:
+        return 0 if libc.setns(namespace.fileno(), CLONE_NEWNET) == 0 else ctypes.get_errno()
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    """Run a program as a child of this process: its exit status, and what it complained of."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
 ANSWERS: dict[str, Callable[..., Any]] = {
     "bind": bind_all,
     "storm": storm,
     "drop": drop_privileges,
     "release": release,
     "sysctl": sysctl,
+    "native": socket_steps.load_native,
+    "take": socket_steps.take,
+    "stand": socket_steps.stand,
+    "forget": socket_steps.forget,
+    "spawn": spawn,
+    "child": offspring.ask,
+    "unshare": unshare,
+    "join_network": join_network,
+    "run": run,
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,13 @@ def scratch_pin_dir() -> Iterator[PinDir]:
     """A pin directory of this test's own, with nothing loaded."""
     with temporary_pin_dir() as pin_dir:
         yield pin_dir
+
+
+@pytest.fixture(scope="session")
+def native_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """native_calls.c as a shared library, for Binder's request `native`."""
+    source = Path(__file__).with_name("native_calls.c")
+    library = tmp_path_factory.mktemp("native") / "native_calls.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
+    subprocess.run(["gcc", *flags, "-o", str(library), str(source)], check=True)
+    return library

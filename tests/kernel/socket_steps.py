@@ -1,0 +1,213 @@
+"""Sockets with names, and the steps that may be taken with them; part of the process that binds.
+
+Standard library only: binder_process.py runs alone, and takes steps and gives answers as JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+IPPROTO_MPTCP = 262
+IPPROTO_SCTP = 132
+BACKLOG = 64
+LINGER_RESET = struct.pack("ii", 1, 0)  # a closed connection leaves no port behind
+IOSQE_ASYNC = 16
+IORING_SETUP_SQPOLL = 2
+
+SOCKET_KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "udplite": (socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE),
+    "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
+    "sctp": (socket.SOCK_STREAM, IPPROTO_SCTP),
+    "raw": (socket.SOCK_RAW, socket.IPPROTO_UDP),
+    "icmp": (socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
+}
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+RINGS = {
+    "io_uring": (0, 0),
+    "io_uring worker": (IOSQE_ASYNC, 0),
+    "sqpoll": (0, IORING_SETUP_SQPOLL),
+}
+ENTRIES_32 = {"int80": 0, "socketcall": 1}
+
+libc = ctypes.CDLL(None, use_errno=True)
+native: ctypes.CDLL | None = None
+sockets: dict[str, socket.socket] = {}
+
+
+def load_native(path: str) -> int:
+    """The calls of native_calls.c, from here on."""
+    global native
+    native = ctypes.CDLL(path)
+    for name in ("ring_bind", "ring_listen", "bind32", "listen32", "clone_into", "copy_descriptor"):
+        getattr(native, name).restype = ctypes.c_long
+    return 0
+
+
+def take(name: str, steps: list[list[Any]]) -> dict[str, Any]:
+    """Take steps with the socket `name` up to the first that fails; what the kernel said, and how
+    the socket stands then."""
+    error, failed = 0, ""
+    for what, *arguments in steps:
+        try:
+            STEPS[what](name, *arguments)
+        except OSError as err:
+            error, failed = err.errno or -1, what
+            break
+    return {"error": error, "failed": failed} | stand(name)
+
+
+def stand(name: str) -> dict[str, Any]:
+    """Address and port of a socket, and whether it listens."""
+    if name not in sockets:
+        return {"address": "", "port": 0, "listening": False}
+    sock = sockets[name]
+    address, port = sock.getsockname()[:2]
+    listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return {"address": address, "port": port, "listening": bool(listens)}
+
+
+def forget(keep: list[str]) -> int:
+    """Close all sockets but these."""
+    for name in set(sockets) - set(keep):
+        sockets.pop(name).close()
+    return 0
+
+
+def make(name: str, protocol: str, family: str) -> None:
+    """A new socket."""
+    sockets[name] = socket.socket(FAMILIES[family], *SOCKET_KINDS[protocol])
+
+
+def set_option(name: str, level: int, option: int, value: int | str) -> None:
+    """An option, a number or text."""
+    raw = value.encode() if isinstance(value, str) else value
+    sockets[name].setsockopt(level, option, raw)
+
+
+def packed(name: str, address: str, port: int) -> bytes:
+    """The struct sockaddr of the socket's family."""
+    family = sockets[name].family
+    head = struct.pack("=H", family) + struct.pack(">H", port)
+    if family == socket.AF_INET:
+        return head + socket.inet_aton(address) + bytes(8)
+    return head + bytes(4) + socket.inet_pton(family, address) + bytes(4)
+
+
+def bind(name: str, address: str, port: int, via: str = "") -> None:
+    """bind(), by the usual call or by another."""
+    if not via:
+        sockets[name].bind((address, port))
+        return
+    fd, raw = sockets[name].fileno(), packed(name, address, port)
+    assert native
+    if via in RINGS:
+        check(native.ring_bind(fd, raw, len(raw), *RINGS[via]))
+    else:
+        check(native.bind32(fd, raw, len(raw), ENTRIES_32[via]))
+
+
+def bind_raw(name: str, sockaddr: str) -> None:
+    """bind() with these bytes, which Python's own does not allow."""
+    raw = bytes.fromhex(sockaddr)
+    if libc.bind(sockets[name].fileno(), raw, len(raw)) != 0:
+        raise OSError(ctypes.get_errno(), "bind")
+
+
+def listen(name: str, via: str = "") -> None:
+    """listen(), by the usual call or by another."""
+    fd = sockets[name].fileno()
+    if not via:
+        sockets[name].listen(BACKLOG)
+        return
+    assert native
+    if via in RINGS:
+        check(native.ring_listen(fd, BACKLOG, *RINGS[via]))
+    else:
+        check(native.listen32(fd, BACKLOG, ENTRIES_32[via]))
+
+
+def connect(name: str, address: str, port: int) -> None:
+    """connect(), to be reset when closed."""
+    sock = sockets[name]
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+    sock.connect((address, port))
+
+
+def disconnect(name: str) -> None:
+    """connect() to AF_UNSPEC."""
+    raw = struct.pack("=H14x", socket.AF_UNSPEC)
+    if libc.connect(sockets[name].fileno(), raw, len(raw)) != 0:
+        raise OSError(ctypes.get_errno(), "connect")
+
+
+def shut_down(name: str) -> None:
+    """shutdown(SHUT_RD), which ends listening."""
+    sockets[name].shutdown(socket.SHUT_RD)
+
+
+def send_to(name: str, address: str, port: int) -> None:
+    """One datagram."""
+    sockets[name].sendto(b"x", (address, port))
+
+
+def join_cgroup(_name: str, directory: str) -> None:
+    """This process goes to that cgroup."""
+    Path(directory, "cgroup.procs").write_text(str(os.getpid()))
+
+
+def pass_to(name: str, path: str) -> None:
+    """Pass the socket on, by SCM_RIGHTS, to whoever receives at this path."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.connect(path)
+        socket.send_fds(channel, [b"x"], [sockets[name].fileno()])
+
+
+def open_channel(_name: str, path: str) -> None:
+    """A place where sockets can be received."""
+    sockets[path] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sockets[path].bind(path)
+
+
+def receive(name: str, path: str) -> None:
+    """Take over a socket that was passed on."""
+    descriptors = socket.recv_fds(sockets.pop(path), 1, 1)[1]
+    sockets[name] = socket.socket(fileno=descriptors[0])
+
+
+def copy_from(name: str, pid: int, fd: int) -> None:
+    """Take over a socket of another process, which need not know."""
+    assert native
+    sockets[name] = socket.socket(fileno=check(native.copy_descriptor(pid, fd)))
+
+
+def check(result: int) -> int:
+    """What a native call said; OSError where that is an errno."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+STEPS: dict[str, Callable[..., None]] = {
+    "socket": make,
+    "option": set_option,
+    "bind": bind,
+    "bind raw": bind_raw,
+    "listen": listen,
+    "connect": connect,
+    "disconnect": disconnect,
+    "shut down": shut_down,
+    "send": send_to,
+    "join": join_cgroup,
+    "pass": pass_to,
+    "channel": open_channel,
+    "receive": receive,
+    "copy": copy_from,
+}
