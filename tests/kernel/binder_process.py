@@ -232,6 +232,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "take": socket_steps.take,
     "stand": socket_steps.stand,
     "forget": socket_steps.forget,
+    "descriptor": socket_steps.descriptor,
     "spawn": spawn,
     "child": offspring.ask,
     "unshare": unshare,

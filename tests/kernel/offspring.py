@@ -62,6 +62,7 @@ def execute(program: str, activated: str | None) -> None:
     """Become a fresh process of the program, with the socket as service managers pass it on."""
     if activated is not None:
         os.dup2(socket_steps.sockets[activated].fileno(), ACTIVATED)
+        os.set_inheritable(ACTIVATED, True)  # where it was number 3 before, dup2() changed nothing
         os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), "1"
     os.execv(sys.executable, [sys.executable, "-I", str(Path(program).resolve())])
 

@@ -74,6 +74,11 @@ def stand(name: str) -> dict[str, Any]:
     return {"address": address, "port": port, "listening": bool(listens)}
 
 
+def descriptor(name: str) -> int:
+    """The number of a socket."""
+    return sockets[name].fileno()
+
+
 def forget(keep: list[str]) -> int:
     """Close all sockets but these."""
     for name in set(sockets) - set(keep):

@@ -1,0 +1,264 @@
+"""Whose bind it is, when socket, task and cgroup are not all of one piece: the task's, always."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from binder import Binder
+from conftest import StartBinder
+from guard import Guard
+
+PORT = 9000
+TCP = ("socket", "tcp", "ipv4")
+BIND = ("bind", "127.0.0.1", PORT)
+LISTEN = ("listen",)
+
+POLICY = """
+version: 1
+mode: enforce
+errno: EPERM
+constraints:
+  - {name: bound, for: {cgroup: "/bound/**"}, deny: [9000]}
+  - {name: as-alice, for: {user: alice}, deny: [9001]}
+  - {name: at-home, network: host, deny: [9002]}
+"""
+BOUND = ("bound", "/bound", PORT, "tcp", "denied")
+
+
+@pytest.fixture
+def places(guard: Guard, binder: Binder, native_calls: Path) -> Iterator[tuple[Path, Path]]:
+    """A cgroup that may not bind the port, and one that may, where the binder is."""
+    bound, free = guard.make("/bound"), guard.make("/free")
+    guard.publish(POLICY)
+    binder.ask(do="native", path=str(native_calls))
+    binder.move(free)
+    yield bound, free
+
+
+def assert_told(guard: Guard, task: Path, maker: Path, pid: int) -> None:
+    """One denial, told with the task's cgroup and process and the socket maker's cgroup."""
+    assert list(guard.violations.values()) == [1]
+    (event,) = guard.events()
+    assert (event.cgroup, event.socket_cgroup) == (task.stat().st_ino, maker.stat().st_ino)
+    assert (event.pid, event.port) == (pid, PORT)
+
+
+def test_passed_by_scm_rights(
+    guard: Guard,
+    binder: Binder,
+    start_binder: StartBinder,
+    places: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    """A socket that was passed on is bound by whoever calls bind(), there and back."""
+    bound, free = places
+    other = start_binder(bound)
+    for giver, taker, said in ((binder, other, "EPERM"), (other, binder, "ok")):
+        channel = str(tmp_path / said)
+        assert taker.take(("channel", channel)).said == "ok"
+        assert giver.take(TCP, ("pass", channel)).said == "ok"
+        stand = taker.take(("receive", channel), BIND, name="received")
+        assert (stand.said, stand.port) == (said, PORT if said == "ok" else 0)
+    assert guard.verdicts() == {"denied": 1, "allowed": 1}
+    assert_told(guard, task=bound, maker=free, pid=other.pid)
+
+
+def test_taken_by_pidfd_getfd(
+    guard: Guard,
+    binder: Binder,
+    start_binder: StartBinder,
+    places: tuple[Path, Path],
+    native_calls: Path,
+) -> None:
+    """A task that takes another's socket and binds it is the one that is judged."""
+    bound, free = places
+    other = start_binder(bound)
+    assert binder.take(TCP).said == "ok"
+    other.ask(do="native", path=str(native_calls))
+    fd = binder.ask(do="descriptor", name="socket")
+    stand = other.take(("copy", binder.pid, fd), BIND)
+    assert (stand.said, stand.failed, stand.port) == ("EPERM", "bind", 0)
+    assert_told(guard, task=bound, maker=free, pid=other.pid)
+    assert binder.take(BIND).port == PORT
+
+
+@pytest.mark.parametrize("how", ["fork", "clone3"])
+def test_inherited_by_a_child(
+    how: str, guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """A child that starts in another cgroup, cloned right into it or not, is judged there."""
+    bound, free = places
+    assert binder.take(TCP).said == "ok"
+    child = binder.spawn(how, cgroup=str(bound))
+    stand = binder.take(BIND, child=True)
+    assert (stand.said, stand.port) == ("EPERM", 0)
+    assert_told(guard, task=bound, maker=free, pid=child)
+    assert binder.take(BIND).port == PORT
+
+
+def test_its_own_socket_after_clone3(
+    guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """A child that was cloned into a cgroup is never seen in its parent's, at its first bind."""
+    bound, _ = places
+    child = binder.spawn("clone3", cgroup=str(bound))
+    assert binder.take(TCP, BIND, child=True).said == "EPERM"
+    assert_told(guard, task=bound, maker=bound, pid=child)
+
+
+def test_kept_over_exec(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
+    """An executed program binds what it inherited under its own name."""
+    bound, free = places
+    assert binder.take(TCP, name="mine").said == "ok"
+    child = binder.spawn("exec", cgroup=str(bound), activated="mine")
+    assert binder.take(BIND, name="activated", child=True).said == "EPERM"
+    assert_told(guard, task=bound, maker=free, pid=child)
+
+
+def test_socket_activation(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
+    """A port that a service is activated with was bound by its manager: that bind is judged, and
+    what the service then does with the socket is no bind."""
+    bound, _ = places
+    assert binder.take(TCP, BIND, LISTEN, name="mine").said == "ok"
+    assert guard.binds == {("allowed", "tcp", "ipv4"): 1}
+    binder.spawn("exec", cgroup=str(bound), activated="mine")
+    stand = binder.take(LISTEN, name="activated", child=True)
+    assert (stand.said, stand.port, stand.listening) == ("ok", PORT, True)
+    assert (guard.verdicts(), guard.violations) == ({"allowed": 1}, {})
+    binder.forget()
+    binder.move(bound)
+    assert binder.take(TCP, BIND, LISTEN).said == "EPERM"
+    assert guard.violations == {BOUND: 1}
+
+
+def test_bound_by_one_listening_by_another(
+    guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """Of a port that the kernel picked, the task that calls listen() is judged."""
+    bound, free = places
+    binder.pick_from(PORT, PORT)
+    assert binder.take(TCP, ("bind", "127.0.0.1", 0), name="mine").port == PORT
+    assert guard.verdicts() == {"allowed": 1}
+    child = binder.spawn("exec", cgroup=str(bound), activated="mine")
+    stand = binder.take(LISTEN, name="activated", child=True)
+    assert (stand.said, stand.port, stand.listening) == ("ok", PORT, True)
+    assert guard.verdicts() == {"recorded": 1}
+    assert guard.violations == {("bound", "/bound", PORT, "tcp", "recorded"): 1}
+    assert_told(guard, task=bound, maker=free, pid=child)
+
+
+def test_moved_after_making_the_socket(
+    guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """A process is judged where it is when it binds, not where it was when it made the socket."""
+    bound, free = places
+    assert binder.take(TCP, ("join", str(bound)), BIND).said == "EPERM"
+    assert_told(guard, task=bound, maker=free, pid=binder.pid)
+    assert binder.take(TCP, ("join", str(free)), BIND).port == PORT
+
+
+@pytest.mark.parametrize("depth", [1, 40])
+def test_nested_cgroups_of_its_own(
+    depth: int, guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """A workload that makes cgroups below its own and moves there stays what it is, known to
+    userspace or not, however deep."""
+    bound, _ = places
+    inner = bound.joinpath(*["inner"] * depth)
+    inner.mkdir(parents=True)
+    binder.move(inner)
+    stand = binder.take(TCP, BIND)
+    assert (stand.said, stand.port) == ("EPERM", 0)
+    assert guard.violations == {BOUND: 1}
+
+
+def test_a_thread_in_a_cgroup_of_its_own(
+    guard: Guard, binder: Binder, places: tuple[Path, Path]
+) -> None:
+    """A workload that puts its threads into threaded cgroups stays what it is."""
+    bound, _ = places
+    binder.move(bound)
+    inner = bound / "threads"
+    inner.mkdir()
+    (inner / "cgroup.type").write_text("threaded")
+    (inner / "cgroup.threads").write_text(str(binder.pid))
+    assert binder.take(TCP, BIND).said == "EPERM"
+    assert guard.violations == {BOUND: 1}
+    assert guard.events()[0].cgroup == inner.stat().st_ino
+    (bound / "cgroup.threads").write_text(str(binder.pid))
+
+
+def test_a_user_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
+    """Root in a user namespace of one's own is the user outside that it is."""
+    binder.drop_privileges(1000, 50)
+    assert binder.ask(do="unshare", what=["user"]) == 0
+    assert [binder.bind(port) for port in (9001, 9003)] == ["EPERM", "ok"]
+    assert guard.violations == {("as-alice", "/free", 9001, "tcp", "denied"): 1}
+    assert guard.events()[0].uid == 1000
+
+
+def test_a_cgroup_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
+    """A workload that takes its cgroup for the root is still judged by the real one."""
+    bound, _ = places
+    binder.move(bound)
+    assert binder.ask(do="unshare", what=["cgroup"]) == 0
+    assert binder.take(TCP, BIND).said == "EPERM"
+    assert guard.violations == {BOUND: 1}
+
+
+def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
+    """A network of one's own leaves `network: host`, and no other constraint."""
+    bound, _ = places
+    binder.move(bound)
+    assert binder.bind(9002) == "EPERM"
+    assert binder.ask(do="unshare", what=["user", "net"]) == 0
+    assert [binder.bind(port, "0.0.0.0") for port in (9002, PORT)] == ["ok", "EPERM"]
+    assert guard.violations[BOUND] == 1
+    assert len(guard.violations) == 2
+
+
+def test_a_socket_of_another_network_namespace(
+    guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
+) -> None:
+    """The socket's network is the one that counts: `network: host` cannot be left behind between
+    socket() and bind(), and a task at home is free with a socket from elsewhere."""
+    at_home = ("bind", "127.0.0.1", 9002)
+    elsewhere = start_binder()
+    assert binder.take(TCP).said == "ok"
+    assert binder.ask(do="join_network", pid=elsewhere.pid) == 0
+    assert binder.take(at_home).said == "EPERM"
+    assert binder.take(TCP, at_home, name="foreign").port == 9002
+    (event,) = guard.events()
+    assert (event.netns_cookie, event.flags) == (binder.netns_cookie, 1)
+
+
+def test_a_socket_of_another_network_listens(
+    guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
+) -> None:
+    """A socket that listens in another network than its task's is told with its own network."""
+    binder.pick_from(9002, 9002)
+    elsewhere = start_binder()
+    assert binder.take(TCP).said == "ok"
+    assert binder.ask(do="join_network", pid=elsewhere.pid) == 0
+    stand = binder.take(LISTEN)
+    assert (stand.port, stand.listening) == (9002, True)
+    assert guard.violations == {("at-home", "/free", 9002, "tcp", "recorded"): 1}
+    (event,) = guard.events()
+    assert (event.netns_cookie, event.flags) == (binder.netns_cookie, 1)
+
+
+def test_a_socket_from_outside_the_cgroup(
+    guard: Guard, binder: Binder, scratch_cgroup: Path, places: tuple[Path, Path]
+) -> None:
+    """Attached below the root (`--cgroup`), a socket that was made outside is not seen, whoever
+    binds it; one that was made inside is, by a task outside too."""
+    bound, free = places
+    binder.move(scratch_cgroup)
+    assert binder.take(TCP, ("join", str(bound)), BIND).port == PORT
+    assert guard.binds == {}
+    binder.forget()
+    assert binder.take(TCP, ("join", str(scratch_cgroup)), BIND).port == PORT
+    assert guard.verdicts() == {"allowed": 1}
+    binder.move(free)
