@@ -28,8 +28,9 @@ SOCKET_KINDS = {
     "sctp": (socket.SOCK_STREAM, IPPROTO_SCTP),
     "raw": (socket.SOCK_RAW, socket.IPPROTO_UDP),
     "icmp": (socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
+    "frames": (socket.SOCK_RAW, 0),
 }
-FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "packet": socket.AF_PACKET}
 RINGS = {
     "io_uring": (0, 0),
     "io_uring worker": (IOSQE_ASYNC, 0),
