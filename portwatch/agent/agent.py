@@ -24,6 +24,7 @@ from portwatch.agent.metrics import AgentState
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource, PolicyWatch
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
+from portwatch.agent.survey_runs import SurveyRuns
 from portwatch.errors import NotLoaded, PolicyError, PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
@@ -53,6 +54,7 @@ class Agent:
         readings: Readings,
         state: AgentState,
         emit: Emit,
+        max_series: int,
         clock: Clock | None = None,
         host: HostPaths | None = None,
     ) -> None:
@@ -82,12 +84,14 @@ class Agent:
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._watch = PolicyWatch(source)
+        self._surveys = SurveyRuns(str(pin_dir.path), max_series, self._selector, state, self._tell)
 
     def publish(self, loaded: LoadedPolicy) -> None:
         """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
         published = self._publisher.publish(loaded.policy, stored, read_accounts())
         self._format.policy_changed()
+        self._surveys.want()
         policy = loaded.policy
         self._state.sha256 = policy.sha256
         self._state.mode = policy.mode
@@ -136,6 +140,7 @@ class Agent:
 
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
+        self._surveys.close()
         self._hub.close()
         self._events.close()
         self._cgroup_events.close()
@@ -186,6 +191,7 @@ class Agent:
         if self._watch.settled(now) or self._reload_wanted:
             self._reload(even_unchanged=self._reload_wanted)
             self._reload_wanted = False
+        self._surveys.tick(now)
         if now >= self._next_look:
             self._next_look = now + TICK_SECONDS
             self._look_around(now)

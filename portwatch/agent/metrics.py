@@ -16,10 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from portwatch import __version__
+from portwatch.agent.survey_report import Series
 from portwatch.kernel.names import OTHER_NAME, Names
 from portwatch.kernel.readings import HookState, Readings, ViolationCount
 
 EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
+LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 
 
@@ -39,6 +41,8 @@ class AgentState:
     map_fill: Callable[[], dict[str, tuple[int, int]]] = dict
     unclassified: Callable[[], int] = int
     uncovered: tuple[str, ...] = ()
+    listeners: list[tuple[Series, int]] = field(default_factory=list)
+    listeners_surveyed_seconds: float = 0.0
 
 
 class PortwatchCollector(Collector):
@@ -69,6 +73,7 @@ class PortwatchCollector(Collector):
             binds.add_metric(labels, self._highest[labels])
         yield binds
         yield from self._violations()
+        yield from self._listeners()
         yield from self._events()
         yield _counter(
             "portwatch_events_lost",
@@ -143,6 +148,23 @@ class PortwatchCollector(Collector):
             self._names.text(entry.workload),
             entry.protocol,
             str(entry.port),
+        )
+
+    def _listeners(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "portwatch_listeners",
+            "Sockets that listen (UDP: bound, without a peer), by what the policy says of them; "
+            f"past {self._max_series} series workload and port are `other`, and port is "
+            "`ephemeral` where it counts as picked by the kernel.",
+            labels=LISTENER_LABELS,
+        )
+        for labels, count in self._state.listeners:
+            family.add_metric(labels, count)
+        yield family
+        yield _gauge(
+            "portwatch_listeners_last_survey_timestamp_seconds",
+            "When what listens was last looked at with success, in seconds since the epoch.",
+            self._state.listeners_surveyed_seconds,
         )
 
     def _events(self) -> Iterator[Metric]:

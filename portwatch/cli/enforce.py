@@ -49,7 +49,7 @@ def load(
     target = cgroup or tree.mount_point
     with begin_loading(pins, tree, target) as loading:
         loaded = PolicySource(policy, mode).load()
-        warn_of_lockouts(loaded.policy, pin_dir, tree.path_below(target))
+        warn_of_lockouts(loaded, pin_dir, tree.path_below(target))
         loading.finish()  # outside: what another `load` has put there meanwhile is not ours
         with removed_on_failure(pins):
             generation = publish(pins, tree, loaded)
@@ -65,15 +65,16 @@ def apply(
     path: Path, mode: Literal["enforce", "record"] | None, pin_dir: Path, as_json: bool
 ) -> None:
     """Swap the policy in the kernel for the one at PATH, atomically, agent running or not."""
+    from portwatch.agent.in_force import attached_below
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.cli.enforcement import attached_below, cgroup_tree, publish, require_root
+    from portwatch.cli.enforcement import cgroup_tree, publish, require_root
     from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.pins import PinDir
 
     require_root()
     loaded = PolicySource(path, mode).load()
     tree, pins = cgroup_tree(), PinDir(pin_dir)
-    warn_of_lockouts(loaded.policy, pin_dir, attached_below(pins, tree))
+    warn_of_lockouts(loaded, pin_dir, attached_below(pins, tree))
     generation = publish(pins, tree, loaded)
     _say(as_json, "applied", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 

@@ -11,16 +11,13 @@ from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
 from portwatch.kernel.features import OLDEST_KERNEL, kernel_version
-from portwatch.kernel.hooks import HOOKS
-from portwatch.kernel.loading import Loading, link_target, remove
+from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.slots import Slots
-from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.netns import host_netns_cookie
 from portwatch.node.paths import HostPaths
-from portwatch.policy.model import Policy
 
 HOST = HostPaths()
 
@@ -49,12 +46,6 @@ def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path) -> Loading:
     """Compile ahead for `cgroup`; nothing is touched until finish()."""
     tree.path_below(cgroup)
     return Loading(pin_dir, cgroup)
-
-
-def attached_below(pin_dir: PinDir, tree: CgroupTree) -> str:
-    """Path of the cgroup that the programs are attached to; the root where that is gone."""
-    target = link_target(pin_dir, HOOKS[0])
-    return next((path for path, number in tree.scan().items() if number == target), "/")
 
 
 @contextmanager
@@ -93,17 +84,3 @@ def publish(pin_dir: PinDir, tree: CgroupTree, loaded: LoadedPolicy) -> int:
     with open_publisher(pin_dir, tree) as publisher:
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
         return publisher.publish(loaded.policy, stored, read_accounts()).generation
-
-
-def policy_in_kernel(pin_dir: PinDir) -> tuple[Policy, StoredPolicy]:
-    """The live policy as it was published; NotLoaded where there is none."""
-    control, texts = pin_dir.open_map("control"), pin_dir.open_map("policy")
-    try:
-        generation = int.from_bytes((control.get(bytes(4)) or bytes(4))[:4], "little")
-        stored = StoredPolicy.read(texts, generation)
-    finally:
-        control.close()
-        texts.close()
-    if stored is None:
-        raise NotLoaded(f"no policy is in force at {pin_dir.path}", hint="portwatch apply PATH")
-    return LoadedPolicy.parse(stored.sources, stored.origin, stored.mode).policy, stored

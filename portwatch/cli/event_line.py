@@ -13,6 +13,8 @@ def event_line(event: dict[str, Any]) -> str:
     kind = event["kind"]
     if kind == "violation":
         return f"{clock} {_violation(event)}"
+    if kind == "listener":
+        return f"{clock} listening: {_violation(event)}"
     if kind == "policy":
         return f"{clock} {_policy(event)}"
     if kind == "lost":

@@ -57,7 +57,7 @@ def explain(
     if path is not None:
         policy = load_policy(path)
     else:
-        from portwatch.cli.enforcement import policy_in_kernel
+        from portwatch.agent.in_force import policy_in_kernel
         from portwatch.kernel.pins import PinDir
 
         policy, _ = policy_in_kernel(PinDir(pin_dir))

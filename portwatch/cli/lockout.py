@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import click
 
-from portwatch.errors import PortwatchError, UsageError
+from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.survey_report import SurveyReport, SurveyRequest, begin_survey
+from portwatch.errors import PortwatchError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
-from portwatch.node.listeners import Listener, find_listeners
-from portwatch.policy.decide import Decision, decide
 from portwatch.policy.model import Policy
 
 SHOWN = 20
 
 
-def warn_of_lockouts(policy: Policy, pin_dir: Path, below: str) -> None:
+def warn_of_lockouts(loaded: LoadedPolicy, pin_dir: Path, below: str) -> None:
     """Print them on stderr, with the command that detaches everything; only where any is denied.
 
     `below` is the cgroup that portwatch is attached to: others are not touched.
     """
-    if not any(c.mode == "enforce" for c in policy.constraints) and (
-        policy.mode != "enforce" or policy.default != "deny"
-    ):
+    if not _denies(loaded.policy):
         return
     try:
-        refused = list(find_lockouts(policy, below))
+        found = find_lockouts(loaded, below)
     except PortwatchError as err:
         click.echo(f"portwatch: warning: {err.message}", err=True)
         return
-    if not refused:
+    for text in found.not_seen:
+        click.echo(f"portwatch: warning: what listens in {text}", err=True)
+    count = found.violating.get("denied", 0)
+    if not count:
         return
-    count = len(refused)
     click.echo(
         f"portwatch: warning: {count} socket{'s' * (count != 1)} listening now would be refused "
         "at the next bind:",
         err=True,
     )
-    for listener, decision in refused[:SHOWN]:
-        owner = f"{listener.comm}[{listener.pid}]" if listener.pid else "an unknown process"
+    for _, event in found.events[: min(count, SHOWN)]:
+        bind, process = event["bind"], event.get("process")
+        owner = f"{process['comm']}[{process['pid']}]" if process else "an unknown process"
         click.echo(
-            f"  {listener.protocol} {listener.address}:{listener.port} of {owner}: "
-            f"{decision.constraint} ({decision.errno})",
+            f"  {bind['protocol']} {bind['address']}:{bind['port']} of {owner}: "
+            f"{event['constraint']} ({event['errno']})",
             err=True,
         )
     if count > SHOWN:
@@ -51,23 +52,24 @@ def warn_of_lockouts(policy: Policy, pin_dir: Path, below: str) -> None:
     click.echo(f"  locked out? `portwatch unload{pins}` detaches everything", err=True)
 
 
-def find_lockouts(policy: Policy, below: str) -> Iterator[tuple[Listener, Decision]]:
-    """Each listener whose like would be denied now, as its process and address are now."""
-    from portwatch.cli.endpoint_text import parse_endpoint
-    from portwatch.cli.subject_options import SubjectOptions, find_subject
+def find_lockouts(loaded: LoadedPolicy, below: str) -> SurveyReport:
+    """The survey under a policy that is not in force yet, what is denied first among its events."""
+    texts = [
+        (name, text if isinstance(text, str) else os.fsdecode(text))
+        for name, text in loaded.sources
+    ]
+    request = SurveyRequest(
+        sources=tuple(texts),
+        origin=loaded.origin,
+        mode=loaded.mode,
+        below=below,
+        max_series=0,
+        max_events=SHOWN,
+    )
+    return begin_survey(request).wait()
 
-    for listener in find_listeners():
-        if listener.pid is None:
-            continue
-        try:
-            who = find_subject(SubjectOptions(None, None, listener.pid, None, None, "host"))
-        except UsageError:
-            continue  # it ended meanwhile: nothing to lock out
-        if not f"{who.cgroup}/".startswith(f"{below.rstrip('/')}/"):
-            continue
-        endpoint = parse_endpoint(
-            f"{listener.port}/{listener.protocol}", listener.address.partition("%")[0], False
-        )
-        decision = decide(policy, who, endpoint)
-        if decision.verdict == "denied":
-            yield listener, decision
+
+def _denies(policy: Policy) -> bool:
+    if any(constraint.mode == "enforce" for constraint in policy.constraints):
+        return True
+    return policy.mode == "enforce" and policy.default == "deny"

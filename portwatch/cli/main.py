@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "What is enforced now, and what this kernel cannot do."),
     "check": ("check", "Check a policy: every error with its place."),
     "explain": ("explain", "Why a bind is allowed, denied or recorded."),
+    "listeners": ("listeners", "What listens now, whose it is, and what the policy says."),
     "events": ("events", "The event stream of the running agent."),
     "doctor": ("doctor", "Can this machine run portwatch, and if not, how to mend it."),
     "schema": ("schema", "JSON Schema of the policy, for editors."),

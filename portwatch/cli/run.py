@@ -86,7 +86,7 @@ def run(
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
-                    warn_of_lockouts(loaded.policy, pin_dir, tree.path_below(target))
+                    warn_of_lockouts(loaded, pin_dir, tree.path_below(target))
                     serve(pins, tree, source, loaded, listen, max_series, emit)
             except _EndedEarly:
                 click.echo("portwatch: ended before it was ready", err=True)

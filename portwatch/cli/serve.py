@@ -33,7 +33,7 @@ def serve(
             unclassified=lambda: publisher.unclassified,
             uncovered=uncovered_gaps(readings.features),
         )
-        with closing(Agent(pins, source, publisher, readings, state, emit)) as agent:
+        with closing(Agent(pins, source, publisher, readings, state, emit, max_series)) as agent:
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
             web = WebServer(listen, make_registry(collector), agent.unready_reason)
             try:

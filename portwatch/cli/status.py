@@ -28,7 +28,7 @@ def status(pin_dir: Path, as_json: bool) -> None:
 def gather(pin_dir: Path) -> dict[str, Any]:
     """Everything that `status` shows, by name; NotLoaded where there is nothing."""
     from portwatch import __version__
-    from portwatch.cli.enforcement import policy_in_kernel
+    from portwatch.agent.in_force import policy_in_kernel
     from portwatch.errors import NotLoaded
     from portwatch.kernel.loading import read_meta
     from portwatch.kernel.names import Names

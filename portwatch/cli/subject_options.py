@@ -12,7 +12,6 @@ import click
 from portwatch.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
-    from portwatch.node.accounts import AccountTable
     from portwatch.policy.workload import Subject
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,6 +64,7 @@ def subject_options(command: Command) -> Command:
 
 def find_subject(given: SubjectOptions) -> Subject:
     """The subject that the options describe; UsageError where they name nothing."""
+    from portwatch.agent.named_subject import named_subject
     from portwatch.node.accounts import read_accounts
 
     chosen = [name for name in ("unit", "cgroup", "pid") if getattr(given, name) is not None]
@@ -80,26 +80,6 @@ def find_subject(given: SubjectOptions) -> Subject:
     if not cgroup.startswith("/"):
         raise UsageError(f"a cgroup path begins with `/`: {cgroup}")
     return named_subject(cgroup, uid, gid, accounts, given.network == "host")
-
-
-def named_subject(
-    cgroup: str, uid: int, gid: int, accounts: AccountTable, host_network: bool
-) -> Subject:
-    """A subject by its ids, with every name that they have: selectors match any of them."""
-    from portwatch.policy.workload import Subject
-
-    user, *user_aliases = accounts.user_names(uid) or (None,)
-    group, *group_aliases = accounts.group_names(gid) or (None,)
-    return Subject(
-        cgroup=cgroup,
-        uid=uid,
-        gid=gid,
-        user=user,
-        group=group,
-        host_network=host_network,
-        user_aliases=tuple(filter(None, user_aliases)),
-        group_aliases=tuple(filter(None, group_aliases)),
-    )
 
 
 def _number(text: str | None, table: dict[str, int]) -> int:
@@ -130,6 +110,7 @@ def _cgroup_of_unit(unit: str) -> str:
 
 
 def _process(pid: int) -> Subject:
+    from portwatch.agent.named_subject import named_subject
     from portwatch.cli.enforcement import HOST
     from portwatch.node.accounts import read_accounts
     from portwatch.node.cgroups import cgroup_of_process

@@ -13,6 +13,7 @@ from portwatch.node.paths import HostPaths
 CMDLINE_BYTES = 1024
 REMEMBERED = 256
 START_FIELD = 22  # starttime in clock ticks since boot: proc_pid_stat(5)
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class ProcessTable:
 
     def __init__(self, host: HostPaths) -> None:
         self._host = host
-        self._tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._known: OrderedDict[tuple[int, str], tuple[int, ProcessFacts]] = OrderedDict()
 
     def describe(self, pid: int, comm: str, event_time_ns: int) -> ProcessFacts:
@@ -60,24 +60,16 @@ class ProcessTable:
         except OSError:
             return UNKNOWN
         directory = self._host.process(pid)
-        facts = ProcessFacts(_exe(directory), _cmdline(directory))
-        started_ns = self._started_ns(directory)
+        facts = ProcessFacts(process_exe(directory), process_cmdline(directory))
+        started = started_ns(directory)
         # Read in between: the pidfd was open before and lives after, so all three are one process.
-        if started_ns is None or started_ns > event_time_ns or not _lives(pidfd):
+        if started is None or started > event_time_ns or not _lives(pidfd):
             os.close(pidfd)
             return UNKNOWN
         self._known[key] = (pidfd, facts)
         if len(self._known) > REMEMBERED:
             self._forget(next(iter(self._known)))
         return facts
-
-    def _started_ns(self, directory: Path) -> int | None:
-        try:
-            stat = (directory / "stat").read_bytes()
-        except OSError:
-            return None
-        fields = stat[stat.rindex(b")") + 2 :].split()
-        return int(fields[START_FIELD - 3]) * self._tick_ns
 
     def _forget(self, key: tuple[int, str]) -> None:
         os.close(self._known.pop(key)[0])
@@ -93,7 +85,27 @@ def _lives(pidfd: int) -> bool:
     return True
 
 
-def _exe(directory: Path) -> str | None:
+def started_ns(directory: Path) -> int | None:
+    """When the process at /proc/PID started, in ns since boot; None where it is gone."""
+    try:
+        stat = (directory / "stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return int(fields[START_FIELD - 3]) * TICK_NS
+
+
+def process_comm(directory: Path) -> str | None:
+    """Its name, any bytes made printable; None where it is gone."""
+    try:
+        raw = (directory / "comm").read_bytes()
+    except OSError:
+        return None
+    return raw.rstrip(b"\n").decode("utf-8", "backslashreplace")
+
+
+def process_exe(directory: Path) -> str | None:
+    """The path of its program; None where it has none or it may not be read."""
     try:
         return (
             os.readlink(directory / "exe")
@@ -104,8 +116,8 @@ def _exe(directory: Path) -> str | None:
         return None
 
 
-def _cmdline(directory: Path) -> str | None:
-    """At most CMDLINE_BYTES, arguments joined by spaces, any bytes made printable."""
+def process_cmdline(directory: Path) -> str | None:
+    """Its arguments joined by spaces, at most CMDLINE_BYTES, any bytes made printable."""
     try:
         with open(directory / "cmdline", "rb") as file:
             raw = file.read(CMDLINE_BYTES)
@@ -124,3 +136,8 @@ def real_ids(host: HostPaths, pid: int) -> tuple[int, int] | None:
         return None
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])
+
+
+def process_ids(host: HostPaths) -> list[int]:
+    """The processes that /proc shows now, in ascending order."""
+    return sorted(int(name) for name in os.listdir(host.proc) if name.isdecimal())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from portwatch.errors import PolicyError, Problem
+from portwatch.policy.addresses import Address
 from portwatch.policy.decide import Endpoint
 from portwatch.policy.endpoint_classes import (
     PORTS,
@@ -138,7 +139,7 @@ def lookup(compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint) -> Ou
     """Return the outcome of one bind by the path that the kernel takes through the tables."""
     row = int(endpoint.picked) * len(PROTOCOLS) + PROTOCOLS.index(endpoint.protocol)
     port_class = compiled.port_classes[row * PORTS + endpoint.port]
-    address_class = _address_class(compiled, endpoint)
+    address_class = class_of_address(compiled, endpoint.address)
     cell = port_class * compiled.address_class_count + address_class
     endpoint_class = compiled.endpoint_classes[cell]
     outcome = compiled.uniform[endpoint_class]
@@ -152,12 +153,13 @@ def lookup(compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint) -> Ou
     return compiled.outcomes[outcome]
 
 
-def _address_class(compiled: CompiledPolicy, endpoint: Endpoint) -> int:
-    if endpoint.address.dual:
+def class_of_address(compiled: CompiledPolicy, address: Address) -> int:
+    """Return the class of a bind address: that of its longest prefix."""
+    if address.dual:
         return compiled.dual_address_class
     best, found = -1, compiled.default_address_class
     for length, prefix, number in compiled.address_classes:
-        difference = int.from_bytes(prefix, "big") ^ endpoint.address.value
+        difference = int.from_bytes(prefix, "big") ^ address.value
         if length > best and difference >> (128 - length) == 0:
             best, found = length, number
     return found

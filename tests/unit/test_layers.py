@@ -25,7 +25,6 @@ ONE_PLACE = {
     "msgspec": {"policy/schema.py", "policy/misfits.py"},
     "prometheus_client": {"agent/metrics.py", "agent/web.py"},
     "inotify_simple": {"agent/policy_source.py"},
-    "psutil": {"node/listeners.py"},
 }
 
 
@@ -74,8 +73,8 @@ def test_third_parties_are_imported_in_one_place(package: str) -> None:
 
 
 def test_only_the_cli_prints() -> None:
-    """Library code neither prints nor exits; the loader and the listing talk to their parent."""
-    talkers = {"kernel/loader.py", "node/listeners.py"}
+    """Library code neither prints nor exits; the loader and errands talk to their parent."""
+    talkers = {"kernel/loader.py", "node/errand.py"}
     for path in modules():
         name = str(path.relative_to(PACKAGE))
         if name.startswith("cli/") or name in talkers:

@@ -1,0 +1,42 @@
+"""A surveyed listener as users read it: the `listener` event of CONTRACT §4."""
+
+from __future__ import annotations
+
+from portwatch.agent.event_format import Event, workload_of_cgroup
+from portwatch.agent.survey import Surveyed
+from portwatch.node.namespaces import network_name
+
+
+def listener_event(one: Surveyed) -> Event:
+    """All but `time`; what is not known is absent. `since` is when the process started."""
+    listener, decision = one.listener, one.decision
+    event: Event = {"kind": "listener"}
+    if decision is not None:
+        event["verdict"] = decision.verdict
+        if one.violates:
+            event["constraint"] = decision.constraint
+            if decision.reason:
+                event["reason"] = decision.reason
+        if decision.verdict == "denied":
+            event["errno"] = decision.errno
+    event["bind"] = {
+        "protocol": listener.protocol,
+        "family": listener.family,
+        "address": listener.address,
+        "port": listener.port,
+        "network": network_name(listener.network, listener.is_host_network),
+    }
+    if listener.made_in is not None and listener.made_in != one.cgroup:
+        event["socket_workload"] = workload_of_cgroup(listener.made_in)
+    event["workload"] = {"name": one.workload, **workload_of_cgroup(one.cgroup)}
+    holder = listener.holder
+    if holder is not None:
+        process: Event = {"pid": holder.pid, "comm": holder.comm}
+        if holder.exe is not None:
+            process["exe"] = holder.exe
+        if holder.cmdline is not None:
+            process["cmdline"] = holder.cmdline
+        event["process"] = {**process, "uid": holder.uid, "gid": holder.gid}
+        event["since"] = holder.since
+    event["count"] = 1
+    return event

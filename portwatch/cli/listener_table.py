@@ -1,0 +1,77 @@
+"""Listeners as a table for people."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from portwatch.agent.survey import Surveyed
+from portwatch.cli.verdict_style import verdict_text
+from portwatch.node.namespaces import network_name
+
+HEADINGS = ("PROTO", "ADDRESS:PORT", "SCOPE", "WORKLOAD", "PROCESS", "NETWORK", "SINCE")
+DAY_SECONDS = 86400
+
+
+def print_table(surveyed: Sequence[Surveyed], with_verdicts: bool) -> None:
+    """One line each, in the order given, and a summary."""
+    if not surveyed:
+        click.echo("nothing listens")
+        return
+    rows = [_row(one) for one in surveyed]
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    last = "VERDICT" if with_verdicts else ""
+    click.echo(f"{_line(HEADINGS, widths)}{last}".rstrip())
+    for one, row in zip(surveyed, rows, strict=True):
+        click.echo(f"{_line(row, widths)}{_verdict(one) if with_verdicts else ''}".rstrip())
+    click.echo(_summary(surveyed, with_verdicts))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
+
+
+def _row(one: Surveyed) -> tuple[str, ...]:
+    listener, holder = one.listener, one.listener.holder
+    address = f"[{listener.address}]" if ":" in listener.address else listener.address
+    process = f"{holder.comm}[{holder.pid}]" if holder else "-"
+    if listener.more:
+        process += f" +{listener.more}"
+    return (
+        listener.protocol,
+        f"{address}:{listener.port}",
+        one.scope,
+        one.workload,
+        process,
+        network_name(listener.network, listener.is_host_network),
+        _since(holder.since) if holder else "-",
+    )
+
+
+def _since(iso: str) -> str:
+    """Local time: the hour where it was in the last day, else the date."""
+    moment = datetime.fromisoformat(iso).replace(tzinfo=UTC)
+    is_recent = time.time() - moment.timestamp() < DAY_SECONDS
+    return f"{moment.astimezone():{'%H:%M:%S' if is_recent else '%Y-%m-%d'}}"
+
+
+def _verdict(one: Surveyed) -> str:
+    if one.decision is None:
+        return "-"
+    text = verdict_text(one.decision.verdict)
+    return f"{text} by {one.decision.constraint}" if one.violates else text
+
+
+def _summary(surveyed: Sequence[Surveyed], with_verdicts: bool) -> str:
+    networks = len({one.listener.network for one in surveyed})
+    text = f"{len(surveyed):,} socket{'s' * (len(surveyed) != 1)} in {networks} network "
+    text += f"namespace{'s' * (networks != 1)}"
+    if not with_verdicts:
+        return text
+    counts = Counter(one.verdict or "not judged" for one in surveyed)
+    parts = [f"{counts[word]:,} {word}" for word in ("denied", "recorded", "allowed", "not judged")]
+    return f"{text}: {' · '.join(part for part in parts if not part.startswith('0 '))}"

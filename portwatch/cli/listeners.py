@@ -1,0 +1,92 @@
+"""`listeners`: what listens now, whose it is, and what the policy says of it."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
+
+if TYPE_CHECKING:
+    from portwatch.agent.survey import Surveyed
+    from portwatch.policy.model import Policy
+
+
+@click.command()
+@click.option(
+    "--policy",
+    type=ANY_PATH,
+    metavar="PATH",
+    help="Judge by this policy.  [default: the one in the kernel]",
+)
+@click.option(
+    "--port", "ports", type=click.IntRange(1, 65535), multiple=True, help="Only this port; again."
+)
+@click.option("--workload", metavar="GLOB", help="Only workloads of that name.")
+@pin_dir_option
+@json_option
+def listeners(
+    policy: Path | None, ports: tuple[int, ...], workload: str | None, pin_dir: Path, as_json: bool
+) -> None:
+    """Show every listening TCP and SCTP socket and every bound UDP one, in all network namespaces:
+    whose it is, since when its process runs, and what the policy says of it.
+
+    Exit status 1 where one is against the policy. A port of the range that the kernel picks from
+    is not held against a UDP client, nor where the policy allows `ephemeral`.
+    """
+    from portwatch.agent.survey import survey
+    from portwatch.cli.listener_table import print_table
+    from portwatch.node.accounts import read_accounts
+    from portwatch.node.listeners import find_listeners
+
+    judged_by, below = _policy(policy, pin_dir)
+    listing = find_listeners()
+    for text in listing.not_seen:
+        click.echo(f"portwatch: warning: what listens in {text}", err=True)
+    surveyed = [
+        one
+        for one in survey(judged_by, listing.listeners, read_accounts(), below)
+        if (not ports or one.listener.port in ports)
+        and (workload is None or fnmatchcase(one.workload, workload))
+    ]
+    surveyed.sort(key=lambda one: not one.violates)
+    if as_json:
+        click.echo(json.dumps([_facts(one) for one in surveyed]))
+    else:
+        print_table(surveyed, judged_by is not None)
+        if judged_by is None:
+            click.echo(f"no policy is in force at {pin_dir}: --policy PATH judges by one")
+    if any(one.violates for one in surveyed):
+        raise click.exceptions.Exit(1)
+
+
+def _policy(path: Path | None, pin_dir: Path) -> tuple[Policy | None, str]:
+    """What to judge by, None where nothing is in force; and the cgroup that it is in force for."""
+    from portwatch.agent.in_force import attached_below, policy_in_kernel
+    from portwatch.cli.enforcement import cgroup_tree
+    from portwatch.errors import NotLoaded
+    from portwatch.kernel.pins import PinDir
+    from portwatch.policy.load import load_policy
+
+    if path is not None:
+        return load_policy(path), "/"
+    pins = PinDir(pin_dir)
+    try:
+        policy, _ = policy_in_kernel(pins)
+    except NotLoaded:
+        return None, "/"
+    return policy, attached_below(pins, cgroup_tree())
+
+
+def _facts(one: Surveyed) -> dict[str, object]:
+    """The keys of a `listener` event, with the scope and how many processes share the socket."""
+    from portwatch.agent.listener_event import listener_event
+
+    facts = listener_event(one)
+    del facts["kind"], facts["count"]
+    more = {"more_processes": one.listener.more} if one.listener.more else {}
+    return {**facts, "scope": one.scope, **more}

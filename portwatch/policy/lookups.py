@@ -1,0 +1,72 @@
+"""Many binds against one policy, by its tables: what was worked out for one serves the next."""
+
+from __future__ import annotations
+
+from portwatch.policy.addresses import Address
+from portwatch.policy.compile import (
+    NOT_UNIFORM,
+    CompiledPolicy,
+    SubjectRow,
+    class_of_address,
+)
+from portwatch.policy.decide import Decision, Endpoint, Verdict
+from portwatch.policy.endpoint_classes import PORTS
+from portwatch.policy.model import DEFAULT_NAME
+from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.workload import Subject
+
+VERDICTS: tuple[Verdict, ...] = ("allowed", "denied", "recorded")
+
+
+class Lookups:
+    """decide() by the tables, but that an `allowed` never names the constraint that allowed.
+
+    Remembers each subject and each address that it was asked about.
+    """
+
+    def __init__(self, compiled: CompiledPolicy) -> None:
+        self._compiled = compiled
+        self._signatures: dict[str, int] = {}
+        self._rows: dict[tuple[int, int, int, bool], SubjectRow] = {}
+        self._addresses: dict[Address, int] = {}
+        policy = compiled.policy
+        self._reasons = {constraint.name: constraint.reason for constraint in policy.constraints}
+        self._reasons[DEFAULT_NAME] = policy.reason
+
+    def workload(self, subject: Subject) -> str | None:
+        """The first defined workload that `subject` is, in order of definition."""
+        return self._row(subject).workload
+
+    def decide(self, subject: Subject, endpoint: Endpoint) -> Decision:
+        """The verdict on one bind."""
+        compiled = self._compiled
+        kind = int(endpoint.picked) * len(PROTOCOLS) + PROTOCOLS.index(endpoint.protocol)
+        port_class = compiled.port_classes[kind * PORTS + endpoint.port]
+        cell = port_class * compiled.address_class_count + self._address_class(endpoint.address)
+        endpoint_class = compiled.endpoint_classes[cell]
+        number = compiled.uniform[endpoint_class]
+        if number == NOT_UNIFORM:
+            number = self._row(subject).decisions[endpoint_class]
+        outcome = compiled.outcomes[number]
+        reason = self._reasons.get(outcome.constraint) if outcome.constraint else None
+        return Decision(VERDICTS[outcome.verdict], outcome.constraint, outcome.errno, reason)
+
+    def _row(self, subject: Subject) -> SubjectRow:
+        compiled = self._compiled
+        signature = self._signatures.get(subject.cgroup)
+        if signature is None:
+            signature = compiled.cgroup_signature(subject.cgroup) if compiled.uses_cgroups else 0
+            self._signatures[subject.cgroup] = signature
+        user = compiled.user_classes.get(subject.uid, 0)
+        group = compiled.group_classes.get(subject.gid, 0)
+        key = (signature, user, group, subject.host_network)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = compiled.subject_row(*key)
+        return row
+
+    def _address_class(self, address: Address) -> int:
+        known = self._addresses.get(address)
+        if known is None:
+            known = self._addresses[address] = class_of_address(self._compiled, address)
+        return known
