@@ -16,7 +16,7 @@ from portwatch.kernel.loading import ensure_loaded, remove
 from portwatch.kernel.pins import PinDir, ensure_bpffs
 from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
-from portwatch.node.netns import host_netns_cookie
+from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
 
 FIRST_PORT = 21000
@@ -66,7 +66,7 @@ class Ground:
 
     def publisher(self, pins: PinDir) -> Publisher:
         """Close it after use."""
-        return Publisher(pins, self.tree, host_netns_cookie(HostPaths()))
+        return Publisher(pins, self.tree, host_network(HostPaths()))
 
     def publish(self, pins: PinDir, text: str) -> None:
         """Put a policy in force."""

@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "compat.h"
 #include "maps.h"
+#include "outside.h"
 
 #define AF_UNSPEC 0
 #define AF_INET 2
@@ -22,7 +22,9 @@
 
 struct bind {
 	void *context;  /* of the hook */
-	void *sock;     /* struct bpf_sock * */
+	void *sock;     /* struct bpf_sock *; in a bind hook */
+	u64 outside;    /* a hook's that has no bind hook's helpers: the struct sock, else 0 */
+	u64 task;       /* there: the current task */
 	u32 address[4]; /* network order, IPv4 mapped */
 	u16 protocol;
 	u16 port; /* that is judged */
@@ -32,6 +34,11 @@ struct bind {
 	u8 kind;   /* enum port_kind */
 	u8 label;  /* enum protocol_row */
 };
+
+static __always_inline u64 sock_of(const struct bind *bind)
+{
+	return bind->outside ? bind->outside : kernel_address(bind->sock);
+}
 
 static __always_inline u8 protocol_label(u16 protocol)
 {
@@ -62,6 +69,28 @@ static __always_inline u8 one_state(const struct control *control, u8 value)
 	return (value + control->zero) & 7;
 }
 
+#ifdef HAVE_KERNEL_TYPES
+/* The address and port that a socket has; `protocol` is known by then. */
+static __always_inline void describe_socket(const struct control *control, struct bind *bind)
+{
+	u64 sock = bind->outside;
+
+	bind->label = one_state(control, protocol_label(bind->protocol));
+	bind->port = read_u16(sock + OFFSET_SOCK_NUM);
+	if (read_u16(sock + OFFSET_SOCK_FAMILY) == AF_INET) {
+		bind->family = IPV4;
+		bind->address[2] = MAPPED_PREFIX;
+		bind->address[3] = read_u32(sock + OFFSET_SOCK_ADDRESS4);
+		return;
+	}
+	bind->family = IPV6;
+	bpf_probe_read_kernel(bind->address, sizeof(bind->address),
+	                      (void *)(sock + OFFSET_SOCK_ADDRESS6));
+	if (is_unspecified(bind->address) && !is_ipv6_only(sock))
+		bind->scope = SCOPE_DUAL;
+}
+#endif
+
 static __always_inline struct tables *find_tables(u32 generation)
 {
 	struct tables *tables = at(MAP(tables), generation & 1);
@@ -86,34 +115,63 @@ static __always_inline u32 address_class(struct tables *tables, const struct bin
 	return class ? *class : tables->default_address;
 }
 
-static __always_inline u32 endpoint_class(struct tables *tables, const struct bind *bind)
+/* 0 where no constraint names addresses. */
+static __always_inline u32 address_index(struct tables *tables, const struct bind *bind)
 {
-	u32 index = tables->ports[bind->kind & 1][protocol_row(bind->label)][bind->port];
+	return tables->flags & USES_ADDRESSES ? address_class(tables, bind) : 0;
+}
 
-	if (tables->flags & USES_ADDRESSES)
-		index = index * tables->address_classes + address_class(tables, bind);
-	return tables->cross[index & (MAX_CROSS - 1)];
+static __always_inline u32 endpoint_class(struct tables *tables, u32 port_class, u32 address)
+{
+	return tables->cross[(port_class * tables->address_classes + address) & (MAX_CROSS - 1)];
+}
+
+static __always_inline u32 port_class(struct tables *tables, const struct bind *bind, u8 kind)
+{
+	return tables->ports[kind & 1][protocol_row(bind->label)][bind->port];
+}
+
+static __always_inline struct cgroup_class *find_cgroup(u32 generation, u64 id)
+{
+	struct cgroup_key key = { .id = id, .generation = generation };
+
+	return find(MAP(cgroups), &key);
 }
 
 /* The nearest ancestor of the task's cgroup that userspace has classified. */
 static __always_inline struct cgroup_class *find_ancestor(u32 generation)
 {
-	struct cgroup_key key = { .generation = generation };
 	struct cgroup_class *nearest = 0;
 
 #pragma clang loop unroll(disable)
 	for (int level = 0; level < MAX_CGROUP_DEPTH; level++) {
+		u64 id = bpf_get_current_ancestor_cgroup_id(level);
 		struct cgroup_class *known;
 
-		key.id = bpf_get_current_ancestor_cgroup_id(level);
-		if (!key.id)
+		if (!id)
 			break;
-		known = find(MAP(cgroups), &key);
+		known = find_cgroup(generation, id);
 		if (known)
 			nearest = known;
 	}
 	return nearest;
 }
+
+#ifdef HAVE_KERNEL_TYPES
+/* The same, and the cgroup itself, where the helper for it may be missing. */
+static __always_inline struct cgroup_class *find_from_outside(u32 generation, u64 task)
+{
+	u64 cgroup = task_cgroup(task);
+	struct cgroup_class *known = 0;
+
+#pragma clang loop unroll(disable)
+	for (int level = 0; level < MAX_CGROUP_DEPTH && cgroup && !known; level++) {
+		known = find_cgroup(generation, id_of_cgroup(cgroup));
+		cgroup = parent_cgroup(cgroup);
+	}
+	return known;
+}
+#endif
 
 static __always_inline u32 account_class(u32 generation, u32 id, u32 is_group)
 {
@@ -124,11 +182,34 @@ static __always_inline u32 account_class(u32 generation, u32 id, u32 is_group)
 }
 
 /* Userspace could not tell the host's cookie before 5.14; then it is the initial namespace's. */
-static __always_inline bool in_host_network(struct tables *tables, void *context)
+static __always_inline bool in_host_network(struct tables *tables, const struct bind *bind)
 {
 	u64 host = tables->host_netns_cookie;
 
-	return bpf_get_netns_cookie(context) == (host ? host : bpf_get_netns_cookie(0));
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside)
+		return netns_inode_of_socket(bind->outside) == tables->host_netns_inode;
+#endif
+	return bpf_get_netns_cookie(bind->context) == (host ? host : bpf_get_netns_cookie(0));
+}
+
+static __always_inline u64 uid_gid(const struct bind *bind)
+{
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside)
+		return task_uid_gid(bind->task);
+#endif
+	return bpf_get_current_uid_gid();
+}
+
+/* Of the task that calls bind() or listen(). */
+static __always_inline u64 cgroup_of(const struct bind *bind)
+{
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside)
+		return id_of_cgroup(task_cgroup(bind->task));
+#endif
+	return current_cgroup();
 }
 
 /* Who binds: a row of `decisions`, and the name to count it under. */
@@ -138,22 +219,29 @@ struct subject {
 	bool known;   /* by its own cgroup, not by an ancestor's: that can change at any time */
 };
 
-/* Of the task that calls bind(); dimensions that the policy does not use are not looked up. */
-static __always_inline struct subject find_subject(struct tables *tables, void *context)
+static __always_inline struct cgroup_class *find_cgroup_class(struct tables *tables,
+                                                              const struct bind *bind, bool *known)
 {
-	struct cgroup_key key = {
-		.id = current_cgroup(),
-		.generation = tables->generation,
-	};
-	struct cgroup_class *cgroup = find(MAP(cgroups), &key);
-	struct subject subject = { .known = cgroup };
-	u32 flags = tables->flags, index;
+	struct cgroup_class *cgroup;
 
-	if (!cgroup)
-		cgroup = find_ancestor(tables->generation);
-	index = cgroup ? cgroup->class : 0;
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside)
+		return find_from_outside(tables->generation, bind->task);
+#endif
+	cgroup = find_cgroup(tables->generation, current_cgroup());
+	*known = cgroup;
+	return cgroup ? cgroup : find_ancestor(tables->generation);
+}
+
+/* Dimensions that the policy does not use are not looked up. */
+static __always_inline struct subject find_subject(struct tables *tables, const struct bind *bind)
+{
+	struct subject subject = {};
+	struct cgroup_class *cgroup = find_cgroup_class(tables, bind, &subject.known);
+	u32 flags = tables->flags, index = cgroup ? cgroup->class : 0;
+
 	if (flags & (USES_USERS | USES_GROUPS)) {
-		u64 ids = bpf_get_current_uid_gid();
+		u64 ids = uid_gid(bind);
 
 		index *= tables->user_classes;
 		if (flags & USES_USERS)
@@ -163,12 +251,20 @@ static __always_inline struct subject find_subject(struct tables *tables, void *
 			index += account_class(tables->generation, ids >> 32, 1);
 	}
 	if (flags & USES_NETWORK)
-		index = index * 2 + in_host_network(tables, context);
+		index = index * 2 + in_host_network(tables, bind);
 	subject.row = tables->subjects[index & (MAX_SUBJECTS - 1)];
 	subject.workload = tables->row_workload[subject.row & (MAX_ROWS - 1)];
 	if (!subject.workload && cgroup)
 		subject.workload = cgroup->workload;
 	return subject;
+}
+
+/* An index of `outcomes`. */
+static __always_inline u32 cell(struct tables *tables, const struct subject *subject, u32 endpoint)
+{
+	u32 index = subject->row * tables->endpoints + endpoint;
+
+	return tables->decisions[index & (MAX_CELLS - 1)] & (MAX_OUTCOMES - 1);
 }
 
 struct judgement {
@@ -180,20 +276,19 @@ struct judgement {
 /* Where an endpoint is allowed whoever binds, nobody is looked up. */
 static __always_inline struct judgement find_outcome(struct tables *tables, const struct bind *bind)
 {
-	u32 endpoint = endpoint_class(tables, bind);
+	u32 endpoint = endpoint_class(tables, port_class(tables, bind, bind->kind),
+	                              address_index(tables, bind));
 	struct judgement judgement = {
 		.outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)],
 		.lasting = true,
 	};
 
 	if (judgement.outcome) {
-		struct subject subject = find_subject(tables, bind->context);
+		struct subject subject = find_subject(tables, bind);
 
 		judgement.workload = subject.workload;
 		if (judgement.outcome == PER_SUBJECT) {
-			u32 cell = subject.row * tables->endpoints + endpoint;
-
-			judgement.outcome = tables->decisions[cell & (MAX_CELLS - 1)];
+			judgement.outcome = cell(tables, &subject, endpoint);
 			judgement.lasting = subject.known && !(tables->flags & BEYOND_OBSERVED_KEY);
 		}
 	}

@@ -9,8 +9,11 @@
  *                    value of BPF_CGROUP_RUN_PROG_INET{4,6}_POST_BIND()" (5.17); before it
  *                    the socket keeps the port, so there portwatch only records
  * HAVE_COARSE_CLOCK  bpf_ktime_get_coarse_ns (5.11)
- * OFFSET_TASK_*      the fields on the way from a task to its cgroup, where the verifier lets a
- *                    bind hook follow them (bpf_get_current_task_btf, 6.1 as tried)
+ * HAVE_TASK_CGROUP   the verifier lets a bind hook follow the fields from a task to its cgroup
+ *                    (bpf_get_current_task_btf, 6.1 as tried)
+ * HAVE_KERNEL_TYPES  every OFFSET_* is known that the hooks other than the bind hooks need: those
+ *                    have few helpers on older kernels, and read what they need to know
+ * HAVE_TASK_PT_REGS  bpf_task_pt_regs (5.15)
  * OFFSET_*           where a field lies in its kernel struct, in bytes; undefined: unknown
  */
 #pragma once
@@ -18,6 +21,8 @@
 #include "layout.h"
 
 #define EPERM 1
+#define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
+#define REFUSE 0
 
 #ifdef HAVE_SET_RETVAL
 #define denial_error(chosen) (chosen)
@@ -36,6 +41,14 @@
 static __always_inline u64 read_u64(u64 address)
 {
 	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline u16 read_u16(u64 address)
+{
+	u16 value = 0;
 
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
@@ -67,7 +80,7 @@ static __always_inline u64 kernel_address(void *pointer)
 }
 
 /* bpf_get_current_cgroup_id() does the same; but helpers are most of what a bind pays. */
-#ifdef OFFSET_TASK_CGROUPS
+#ifdef HAVE_TASK_CGROUP
 static __always_inline u64 current_cgroup(void)
 {
 	char *task = (char *)bpf_get_current_task_btf();
@@ -85,12 +98,17 @@ static __always_inline u64 current_cgroup(void)
 #endif
 
 #ifdef OFFSET_SOCK_CGROUP
+static __always_inline u64 id_of_cgroup(u64 cgroup)
+{
+	return read_u64(read_u64(cgroup + OFFSET_CGROUP_KN) + OFFSET_KERNFS_ID);
+}
+
+/* Before 5.16 an odd number there is a cgroup v1 class, and no pointer. */
 static __always_inline u64 cgroup_of_socket(u64 sock)
 {
 	u64 cgroup = read_u64(sock + OFFSET_SOCK_CGROUP);
-	u64 node = read_u64(cgroup + OFFSET_CGROUP_KN);
 
-	return read_u64(node + OFFSET_KERNFS_ID);
+	return cgroup & 1 ? 0 : id_of_cgroup(cgroup);
 }
 #else
 static __always_inline u64 cgroup_of_socket(u64 sock)

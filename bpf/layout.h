@@ -38,7 +38,7 @@ enum verdict { ALLOWED, DENIED, RECORDED };
 enum protocol_row { ROW_TCP, ROW_UDP, ROW_UDPLITE, ROW_SCTP, ROW_OTHER, LABEL_MPTCP };
 enum port_kind { NUMBERED, PICKED };
 enum family_index { IPV4, IPV6 };
-enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
+enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHARED };
 
 /* tables.flags: the dimensions that this policy uses; the others cost nothing */
 #define USES_ADDRESSES 1u
@@ -50,6 +50,7 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP };
 
 /* control.flags */
 #define CONTROL_PICKED 1u /* some policy since the load could refuse a port that the kernel picks */
+#define CONTROL_FOREIGN 2u /* somebody else's program may change a port after it was judged */
 
 /* bind.scope, observed_key.scope */
 #define SCOPE_DUAL 1u /* `::` without IPV6_V6ONLY: exposed on IPv4 too */
@@ -63,6 +64,7 @@ struct control {
 	__u32 flags; /* CONTROL_* */
 	__u32 zero;  /* always 0, which the verifier cannot know: see one_state() */
 	__u32 pad;
+	__u64 cgroup;       /* that the bind hooks are on; 0: the hierarchy's root, every socket */
 	__u64 seeds[SEEDS]; /* random and odd, of this load: see fingerprint() */
 };
 
@@ -84,6 +86,8 @@ struct tables {
 	__u32 group_classes;
 	__u32 default_address; /* the address class where no prefix matches */
 	__u32 dual_address;    /* the address class of `::` without IPV6_V6ONLY */
+	__u32 ephemeral_gate;  /* the port class that tells whether a list allows `ephemeral/tcp` */
+	__u32 host_netns_inode;
 	struct outcome outcomes[MAX_OUTCOMES];
 	__u32 row_workload[MAX_ROWS]; /* id in `names`; 0: the cgroup's own name */
 	__u16 uniform[MAX_ENDPOINTS]; /* outcome, or PER_SUBJECT */
@@ -168,10 +172,26 @@ struct observed {
 	__u32 uid;
 };
 
-/* Left on a socket by the pre-bind hook, so that post_bind knows who picked the port. */
-struct picked_mark {
-	__u32 pending;
-	__u32 verdict; /* enum verdict, as counted before the port was known */
+/* Left on a socket by the pre-bind hook, for the hooks that see the port in the end. */
+struct mark {
+	__u16 port;    /* as asked for; 0 where the kernel picks */
+	__u8 pending;  /* post_bind has not run yet */
+	__u8 counted;  /* among the binds, and listen() has not been judged yet */
+	__u32 verdict; /* enum verdict, as counted */
+};
+
+struct collision_key {
+	__u32 workload; /* id in `names`; 0 with port 0: the map is full, all others */
+	__u16 port;
+	__u8 protocol; /* enum protocol_row */
+	__u8 pad;
+};
+
+/* Binds that failed because the port was taken. Without a lock, which a tracepoint may not take:
+ * the count is exact, and each event stands for what was counted since the last. */
+struct collision {
+	__u64 count;
+	__u64 last_event_ns; /* boot time */
 };
 
 struct event {
@@ -182,9 +202,8 @@ struct event {
 	__u64 socket_cgroup; /* of the socket's maker; 0 where this kernel does not tell */
 	__u64 count;         /* violations that this event stands for */
 	__u64 total;         /* violations under this key so far */
-	__u64 netns_cookie;
-	__u32 netns_inode; /* 0 where this kernel does not tell */
-	__u32 constraint;  /* ids in `names` */
+	__u32 netns_inode;   /* 0 where this kernel does not tell */
+	__u32 constraint;    /* ids in `names` */
 	__u32 workload;
 	__u32 pid; /* process and thread, initial pid namespace */
 	__u32 tid;
@@ -221,8 +240,9 @@ struct meta {
 	__u32 pad;
 };
 
-_Static_assert(sizeof(struct event) == 136, "an event is 136 bytes, and no padding");
+_Static_assert(sizeof(struct event) == 128, "an event is 128 bytes, and no padding");
 _Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
+_Static_assert(sizeof(struct collision_key) == 8, "no padding in a key");
 _Static_assert(sizeof(struct observed_key) == 32, "no padding in a key");
 _Static_assert(sizeof(struct observed_key) == 8 * (SEEDS - 1), "a seed for each word");
 _Static_assert(sizeof(struct address_key) == 24, "no padding in a key");

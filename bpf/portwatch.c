@@ -1,119 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * cgroup/bind4, cgroup/bind6            the verdict, before the kernel touches the port
- * cgroup/post_bind4, cgroup/post_bind6  the port that the kernel picked for a bind to port 0
+ * cgroup/post_bind4, cgroup/post_bind6  the port that it came to be: picked by the kernel, or
+ *                                       changed by another program
+ * sock_ops TCP_LISTEN_CB                a server on a port that nobody asked for by number
+ * lsm/socket_bind, sctp_bind_connect    SCTP, which has a bind of its own
+ * lsm/socket_listen                     refuses listen() without bind()
+ * fexit of each get_port()               a bind that failed because the port is taken
+ * tracepoint/sys_exit_bind              the same where fexit is not to be had
  * raw_tracepoint/cgroup_mkdir, _rmdir   tells userspace of a workload to classify or forget
  *
- * Every bind counts once, in bind4/6. Where the kernel picks the port, and a list may still speak
- * of it, post_bind judges again and, if it comes to another verdict, retracts the first.
+ * Every bind counts once, in bind4/6. Where the port comes to be another, or the socket listens on
+ * one that the kernel picked, it is judged again and, if that comes to another verdict, the first
+ * is retracted.
  */
-#include "report.h"
-
-#define REFUSE 0
-#define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
-
-static __always_inline u32 verdict_of(struct tables *tables, const struct bind *bind,
-                                      const struct judgement *judgement)
-{
-	u32 verdict = judgement->outcome ? tables->outcomes[judgement->outcome].verdict : ALLOWED;
-
-#ifndef HAVE_POST_DENY
-	if (bind->kind == PICKED && verdict == DENIED)
-		return RECORDED;
-#endif
-	return verdict;
-}
-
-static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
-                                             struct bind *bind, const struct judgement *judgement,
-                                             u32 verdict)
-{
-	struct outcome *outcome = &tables->outcomes[judgement->outcome];
-	struct violation_facts facts = {
-		.constraint = outcome->constraint,
-		.workload = judgement->workload,
-		.verdict = verdict,
-	};
-
-	count_bind((u64 *)counters->binds, bind, verdict);
-	if (verdict == ALLOWED)
-		return;
-	facts.now = bpf_ktime_get_boot_ns();
-	if (verdict == DENIED) {
-		facts.error = denial_error(outcome->error);
-		set_denial_error(outcome->error);
-	}
-	report_violation(tables, counters, bind, &facts);
-}
-
-/* The verdict before the kernel touches the port. */
-static __always_inline u32 judge(const struct control *control, struct bind *bind)
-{
-	/* Read once, so that no bind is judged by a mix of two policies. */
-	u32 generation = *(const volatile u32 *)&control->generation, verdict;
-	struct counters *counters = at(MAP(counters), 0);
-	struct observed_key key = observed_key(bind);
-	u64 allowed = fingerprint(control, generation, &key);
-	struct observed *seen = find(MAP(observed), &key);
-	struct judgement judgement;
-	struct tables *tables;
-
-	if (!counters)
-		return ALLOWED;
-	if (seen && allowed && seen->allowed == allowed) {
-		observe_again(seen);
-		count_bind((u64 *)counters->binds, bind, ALLOWED);
-		return ALLOWED;
-	}
-	tables = find_tables(generation);
-	if (!tables) {
-		__sync_fetch_and_add(&counters->unjudged, 1);
-		return ALLOWED;
-	}
-	judgement = find_outcome(tables, bind);
-	verdict = verdict_of(tables, bind, &judgement);
-	observe(seen, &key, judgement.lasting && verdict == ALLOWED ? allowed : 0);
-	count_and_report(tables, counters, bind, &judgement, verdict);
-	return verdict;
-}
-
-/* Again, with the port that the kernel picked; `before` is what was counted already. */
-static __always_inline u32 judge_picked(const struct control *control, struct bind *bind,
-                                        u32 before)
-{
-	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
-	struct counters *counters = at(MAP(counters), 0);
-	struct judgement judgement;
-	u32 verdict;
-
-	if (!tables || !counters)
-		return before;
-	judgement = find_outcome(tables, bind);
-	verdict = verdict_of(tables, bind, &judgement);
-	if (verdict == ALLOWED || verdict == before)
-		return verdict;
-	count_bind((u64 *)counters->retracted, bind, before);
-	count_and_report(tables, counters, bind, &judgement, verdict);
-	return verdict;
-}
-
-/* For post_bind, which cannot tell who picked the port. Every bind leaves its mark, since an
- * earlier one to port 0 may have failed after it left its own. */
-static __always_inline void leave_mark(struct bpf_sock *sock, u16 port, u32 verdict)
-{
-	struct picked_mark *mark = bpf_sk_storage_get(MAP(picked_marks), sock, 0,
-	                                              port ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
-
-	struct counters *counters = at(MAP(counters), 0);
-
-	if (mark) {
-		mark->pending = !port;
-		mark->verdict = verdict;
-	} else if (!port && counters) {
-		/* No memory for the mark: judged as far as that goes without the port. */
-		__sync_fetch_and_add(&counters->unjudged, 1);
-	}
-}
+#include "collide.h"
+#include "listen.h"
+#include "lsm.h"
 
 static __always_inline void describe(const struct control *control, struct bind *bind,
                                      void *context, struct bpf_sock *sock, u16 protocol)
@@ -131,36 +34,39 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 {
 	struct control *control = at(MAP(control), 0);
 	struct bpf_sock *sock = context->sk;
+	u16 error = 0;
 	u32 verdict;
 
 	if (!control || !sock)
 		return PROCEED;
 	describe(control, bind, context, sock, context->protocol);
 	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
-	verdict = judge(control, bind);
-	if (verdict == DENIED)
+	verdict = judge(control, bind, &error);
+	if (verdict == DENIED) {
+		set_denial_error(error);
 		return REFUSE;
-	if (control->flags & CONTROL_PICKED)
-		leave_mark(sock, bind->port, verdict);
+	}
+	leave_mark(control, sock, bind->port, verdict);
 	return PROCEED;
 }
 
-static __always_inline struct picked_mark *find_mark(const struct control *control,
-                                                     struct bpf_sock *sock)
-{
-	if (!control || !(control->flags & CONTROL_PICKED))
-		return 0;
-	return bpf_sk_storage_get(MAP(picked_marks), sock, 0, 0);
-}
-
-static __always_inline int after_bind(const struct control *control, struct picked_mark *mark,
+static __always_inline int after_bind(const struct control *control, struct mark *mark,
                                       struct bpf_sock *sock, struct bind *bind)
 {
+	u16 error = 0;
+
 	mark->pending = 0;
-	describe(control, bind, sock, sock, sock->protocol);
-	bind->kind = PICKED;
+	bind->requested_port = mark->port;
 	bind->port = sock->src_port;
-	return judge_picked(control, bind, mark->verdict) == DENIED ? REFUSE : PROCEED;
+	if (bind->port == mark->port)
+		return PROCEED;
+	describe(control, bind, sock, sock, sock->protocol);
+	bind->kind = mark->port ? NUMBERED : PICKED;
+	mark->verdict = judge_again(control, bind, mark->verdict, &error);
+	if (mark->verdict != DENIED)
+		return PROCEED;
+	set_denial_error(error);
+	return REFUSE;
 }
 
 int bind4(struct bpf_sock_addr *context)
@@ -190,10 +96,10 @@ int bind6(struct bpf_sock_addr *context)
 int post_bind4(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
-	struct picked_mark *mark = find_mark(control, sock);
+	struct mark *mark = find_pending_mark(control, sock);
 	struct bind bind = { .family = IPV4 };
 
-	if (!control || !mark || !mark->pending)
+	if (!control || !mark)
 		return PROCEED;
 	bind.address[2] = MAPPED_PREFIX;
 	bind.address[3] = sock->src_ip4;
@@ -203,10 +109,10 @@ int post_bind4(struct bpf_sock *sock)
 int post_bind6(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
-	struct picked_mark *mark = find_mark(control, sock);
+	struct mark *mark = find_pending_mark(control, sock);
 	struct bind bind = { .family = IPV6 };
 
-	if (!control || !mark || !mark->pending)
+	if (!control || !mark)
 		return PROCEED;
 	bind.address[0] = sock->src_ip6[0];
 	bind.address[1] = sock->src_ip6[1];
@@ -214,6 +120,70 @@ int post_bind6(struct bpf_sock *sock)
 	bind.address[3] = sock->src_ip6[3];
 	return after_bind(control, mark, sock, &bind);
 }
+
+#ifdef HAVE_KERNEL_TYPES
+
+/* The portable sight of listen() without bind(), and of servers on picked ports. */
+int listen(struct bpf_sock_ops *context)
+{
+	return context->op == BPF_SOCK_OPS_TCP_LISTEN_CB ? starts_to_listen(context) : PROCEED;
+}
+
+#ifdef HAVE_LSM
+
+/* (struct socket *, struct sockaddr *, int) */
+int socket_bind(u64 *context)
+{
+	u64 socket = kernel_address((void *)context[0]),
+	    address = kernel_address((void *)context[1]);
+
+	return before_sctp_bind(socket, address, (int)context[2]);
+}
+
+/* (struct sock *, int option, struct sockaddr *, int): bindx() never comes by socket_bind. */
+int sctp_bind_connect(u64 *context)
+{
+	u64 sock = kernel_address((void *)context[0]),
+	    addresses = kernel_address((void *)context[2]);
+
+	return before_sctp_bindx(sock, (int)context[1], addresses, (int)context[3]);
+}
+
+/* (struct socket *, int backlog) */
+int socket_listen(u64 *context)
+{
+	void *sock = *(void **)((char *)context[0] + OFFSET_SOCKET_SK);
+
+	if (!sock)
+		return 0;
+	return before_listen(kernel_address(sock), bpf_sk_storage_get(MAP(marks), sock, 0, 0));
+}
+
+#endif
+
+/* Each (struct sock *, unsigned short port) and its result. */
+int tcp_get_port(u64 *context)
+{
+	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
+}
+
+int udp4_get_port(u64 *context)
+{
+	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
+}
+
+int udp6_get_port(u64 *context)
+{
+	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
+}
+
+#ifdef HAVE_TASK_PT_REGS
+int sys_exit_bind(struct sys_exit *context)
+{
+	return bind_ended(context);
+}
+#endif
+#endif
 
 static __always_inline int tell_cgroup(const char *path, u32 removed)
 {

@@ -24,7 +24,7 @@ static __always_inline void count_bind(u64 *binds, const struct bind *bind, u32 
 static __always_inline struct observed_key observed_key(const struct bind *bind)
 {
 	struct observed_key key = {
-		.cgroup = current_cgroup(),
+		.cgroup = cgroup_of(bind),
 		.port = bind->requested_port,
 		.protocol = bind->label,
 		.scope = bind->scope,
@@ -64,9 +64,18 @@ static __always_inline void observe_again(struct observed *seen)
 	}
 }
 
+static __always_inline u64 pid_tgid(const struct bind *bind)
+{
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside)
+		return task_pid_tgid(bind->task);
+#endif
+	return bpf_get_current_pid_tgid();
+}
+
 /* An LRU map: what was seen least recently goes, and no bind waits for it. */
 static __always_inline void observe(struct observed *seen, const struct observed_key *key,
-                                    u64 allowed)
+                                    const struct bind *bind, u64 allowed)
 {
 	struct observed first = { .count = 1, .allowed = allowed };
 
@@ -77,8 +86,8 @@ static __always_inline void observe(struct observed *seen, const struct observed
 	}
 	first.first_ns = first.last_ns = coarse_clock_ns();
 	first.last_jiffies = bpf_jiffies64();
-	first.pid = bpf_get_current_pid_tgid() >> 32;
-	first.uid = bpf_get_current_uid_gid();
+	first.pid = pid_tgid(bind) >> 32;
+	first.uid = uid_gid(bind);
 	bpf_map_update_elem_((u64)MAP(observed), (void *)key, &first, BPF_NOEXIST);
 }
 
@@ -129,8 +138,9 @@ static __always_inline void take_back(struct violation *entry, u64 count)
 	bpf_spin_unlock((struct bpf_spin_lock *)&entry->lock);
 }
 
-/* What the judgement adds to the facts of a bind. */
-struct violation_facts {
+/* What there is to tell beside the facts of a bind. */
+struct happening {
+	u32 kind; /* enum event_kind */
 	u64 now;
 	u64 count;
 	u64 total;
@@ -140,30 +150,40 @@ struct violation_facts {
 	u16 error;
 };
 
+static __always_inline void read_comm(const struct bind *bind, struct event *event)
+{
+#ifdef HAVE_KERNEL_TYPES
+	if (bind->outside) {
+		read_task_comm(bind->task, event->comm, sizeof(event->comm));
+		return;
+	}
+#endif
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+}
+
 static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
-                                       const struct violation_facts *facts)
+                                       const struct happening *happening)
 {
 	struct event *event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
-	u64 ids = bpf_get_current_pid_tgid(), owner = bpf_get_current_uid_gid();
-	u64 sock = kernel_address(bind->sock);
+	u64 ids = pid_tgid(bind), owner = uid_gid(bind);
+	u64 sock = sock_of(bind);
 
 	if (!event)
 		return false;
 	__builtin_memset(event, 0, sizeof(*event));
-	event->kind = EVENT_VIOLATION;
-	event->time_ns = facts->now;
-	event->count = facts->count;
-	event->total = facts->total;
-	event->constraint = facts->constraint;
-	event->workload = facts->workload;
-	event->verdict = facts->verdict;
-	event->error = facts->error;
+	event->kind = happening->kind;
+	event->time_ns = happening->now;
+	event->count = happening->count;
+	event->total = happening->total;
+	event->constraint = happening->constraint;
+	event->workload = happening->workload;
+	event->verdict = happening->verdict;
+	event->error = happening->error;
 	event->generation = tables->generation;
-	event->cgroup = current_cgroup();
+	event->cgroup = cgroup_of(bind);
 	event->socket_cgroup = cgroup_of_socket(sock);
-	event->netns_cookie = bpf_get_netns_cookie(bind->context);
 	event->netns_inode = netns_inode_of_socket(sock);
-	if (in_host_network(tables, bind->context))
+	if (in_host_network(tables, bind))
 		event->flags |= EVENT_HOST_NETWORK;
 	event->pid = ids >> 32;
 	event->tid = ids;
@@ -176,29 +196,50 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 	event->family = bind->family;
 	event->scope = bind->scope;
 	event->label = bind->label;
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	read_comm(bind, event);
 	bpf_ringbuf_submit(event, 0);
 	return true;
 }
 
 static __always_inline void report_violation(struct tables *tables, struct counters *counters,
-                                             const struct bind *bind, struct violation_facts *facts)
+                                             const struct bind *bind, struct happening *violation)
 {
 	struct violation_key key = {
-		.constraint = facts->constraint,
-		.workload = facts->workload,
+		.constraint = violation->constraint,
+		.workload = violation->workload,
 		.port = bind->port,
 		.protocol = bind->label,
-		.verdict = facts->verdict,
+		.verdict = violation->verdict,
 	};
-	struct violation *entry = find_violation(&key, facts->now);
+	struct violation *entry = find_violation(&key, violation->now);
 
 	if (!entry)
 		return;
-	if (!count_violation(entry, facts->now, &facts->count, &facts->total)) {
+	if (!count_violation(entry, violation->now, &violation->count, &violation->total)) {
 		__sync_fetch_and_add(&counters->events_suppressed, 1);
-	} else if (!send_event(tables, bind, facts)) {
+	} else if (!send_event(tables, bind, violation)) {
 		__sync_fetch_and_add(&counters->events_lost, 1);
-		take_back(entry, facts->count);
+		take_back(entry, violation->count);
 	}
+}
+
+/* `error`: what bind() will return, positive; 0 unless denied. */
+static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
+                                             const struct bind *bind,
+                                             const struct judgement *judgement, u32 verdict,
+                                             u16 error)
+{
+	struct happening violation = {
+		.kind = EVENT_VIOLATION,
+		.constraint = tables->outcomes[judgement->outcome & (MAX_OUTCOMES - 1)].constraint,
+		.workload = judgement->workload,
+		.verdict = verdict,
+		.error = error,
+	};
+
+	count_bind((u64 *)counters->binds, bind, verdict);
+	if (verdict == ALLOWED)
+		return;
+	violation.now = bpf_ktime_get_boot_ns();
+	report_violation(tables, counters, bind, &violation);
 }

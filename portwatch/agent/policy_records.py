@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator
 
 from portwatch.kernel import layout
+from portwatch.node.netns import HostNetwork
 from portwatch.policy.compile import CompiledPolicy
 
 ADDRESS_KEY_BITS = 32  # the generation stands before the address
@@ -19,7 +20,7 @@ def write_tables(
     tables: layout.Tables,
     compiled: CompiledPolicy,
     numbers: dict[str, int],
-    host_netns_cookie: int,
+    host: HostNetwork,
 ) -> None:
     """Fill all of a slot but its generation, its subjects and their rows."""
     uses = {
@@ -29,7 +30,9 @@ def write_tables(
         layout.USES_NETWORK: compiled.uses_network,
     }
     tables.flags = sum(flag for flag, used in uses.items() if used)
-    tables.host_netns_cookie = host_netns_cookie
+    tables.host_netns_cookie = host.cookie
+    tables.host_netns_inode = host.inode
+    tables.ephemeral_gate = compiled.ephemeral_gate
     tables.address_classes = compiled.address_class_count
     tables.endpoints = compiled.endpoint_class_count
     tables.user_classes = compiled.user_class_count

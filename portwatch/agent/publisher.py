@@ -28,6 +28,7 @@ from portwatch.kernel.slots import Slots
 from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.accounts import AccountTable
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.netns import HostNetwork
 from portwatch.policy.compile import CompiledPolicy, compile_policy
 from portwatch.policy.model import DEFAULT_NAME, Mode, Policy
 from portwatch.policy.workload import systemd_units
@@ -64,10 +65,10 @@ class Published:
 class Publisher:
     """Holds the maps of one pin directory. What changes them takes the directory's lock."""
 
-    def __init__(self, pin_dir: PinDir, tree: CgroupTree, host_netns_cookie: int | None) -> None:
+    def __init__(self, pin_dir: PinDir, tree: CgroupTree, host_network: HostNetwork) -> None:
         self._pin_dir = pin_dir
         self._tree = tree
-        self._host_netns_cookie = host_netns_cookie or 0
+        self._host_network = host_network
         self.slots = Slots(pin_dir)
         self._maps: dict[str, BpfMap] = {
             name: pin_dir.open_map(name) for name in GENERATION_OFFSETS
@@ -186,7 +187,7 @@ class Publisher:
         published = Published(generation, policy, compiled, subjects)
         tables = self.slots.slot(generation)
         tables.generation = 0  # unreadable until it is whole
-        write_tables(tables, compiled, numbers, self._host_netns_cookie)
+        write_tables(tables, compiled, numbers, self._host_network)
         self._maps["addresses"].put_all(address_pairs(generation, compiled))
         self._maps["accounts"].put_all(account_pairs(generation, compiled))
         try:

@@ -81,7 +81,7 @@ def _needs(pin_dir: Path) -> list[Need]:
 
 
 def _kernel() -> Need:
-    from portwatch.kernel.features import OLDEST_KERNEL, kernel_version
+    from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 
     version = kernel_version()
     return Need(
@@ -129,7 +129,8 @@ def _cgroup2() -> Need:
 
 def _features() -> list[Need]:
     from portwatch.errors import KernelError
-    from portwatch.kernel.features import LOST_WITHOUT, probe
+    from portwatch.kernel.features import LOST_WITHOUT
+    from portwatch.kernel.probe import probe
 
     try:
         features = probe().features

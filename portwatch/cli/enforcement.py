@@ -10,13 +10,13 @@ from pathlib import Path
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
-from portwatch.kernel.features import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir
+from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.slots import Slots
 from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
-from portwatch.node.netns import host_netns_cookie
+from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
 
 HOST = HostPaths()
@@ -72,7 +72,7 @@ def _nothing_in_force(pin_dir: PinDir) -> bool:
 @contextmanager
 def open_publisher(pin_dir: PinDir, tree: CgroupTree) -> Iterator[Publisher]:
     """The publisher of a pin directory; NotLoaded, PinMismatch."""
-    publisher = Publisher(pin_dir, tree, host_netns_cookie(HOST))
+    publisher = Publisher(pin_dir, tree, host_network(HOST))
     try:
         yield publisher
     finally:

@@ -16,6 +16,7 @@ from portwatch.kernel import libbpf
 KIND_INT = 1
 KIND_STRUCT = 4
 KIND_UNION = 5
+KIND_FUNC = 12
 COMPOSITE = (KIND_STRUCT, KIND_UNION)
 INT_SIZE_32 = 32
 
@@ -59,6 +60,13 @@ class KernelTypes:
         mask = ((1 << width) - 1) << (bits % 8) if width else 0
         return Field(bits // 8, mask)
 
+    def function(self, name: str) -> int | None:
+        """The BTF id of a kernel function; None where there is none of that name."""
+        if not self._btf:
+            return None
+        found: int = self._lib.btf__find_by_name_kind(self._btf, name.encode(), KIND_FUNC)
+        return found if found > 0 else None
+
     def _member(self, type_id: int, name: str) -> tuple[int, int, int] | None:
         for member, member_type, bits, width in self._members(type_id):
             if member == name:
@@ -96,11 +104,11 @@ class MapTypes:
 
 
 def load_socket_mark_types() -> MapTypes:
-    """int → struct picked_mark, as bpf_sk_storage demands."""
+    """int → struct mark, as bpf_sk_storage demands; the kernel asks for no more than its size."""
     return _load(
         [
             ("int", KIND_INT, 4, INT_SIZE_32, []),
-            ("picked_mark", KIND_STRUCT, 8, None, [("pending", 1, 0), ("verdict", 1, 32)]),
+            ("mark", KIND_STRUCT, 8, None, [("verdict", 1, 32)]),
         ],
         key=1,
         value=2,

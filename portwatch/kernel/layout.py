@@ -35,10 +35,13 @@ USES_GROUPS = 4
 USES_NETWORK = 8
 
 CONTROL_PICKED = 1
+CONTROL_FOREIGN = 2
 SCOPE_DUAL = 1
 EVENT_HOST_NETWORK = 1
 EVENT_VIOLATION = 1
 EVENT_CGROUP = 2
+EVENT_COLLISION = 3
+EVENT_SHARED = 4
 CGROUP_PATH_BYTES = 496
 
 VERDICT_NAMES = ("allowed", "denied", "recorded")
@@ -54,6 +57,7 @@ class Control(ctypes.Structure):
         ("flags", c_uint32),
         ("zero", c_uint32),
         ("pad", c_uint32),
+        ("cgroup", c_uint64),
         ("seeds", c_uint64 * SEEDS),
     )
 
@@ -77,6 +81,8 @@ class Tables(ctypes.Structure):
         ("group_classes", c_uint32),
         ("default_address", c_uint32),
         ("dual_address", c_uint32),
+        ("ephemeral_gate", c_uint32),
+        ("host_netns_inode", c_uint32),
         ("outcomes", Outcome * MAX_OUTCOMES),
         ("row_workload", c_uint32 * MAX_ROWS),
         ("uniform", c_uint16 * MAX_ENDPOINTS),
@@ -176,10 +182,32 @@ class Observed(ctypes.Structure):
     )
 
 
-class PickedMark(ctypes.Structure):
-    """struct picked_mark."""
+class Mark(ctypes.Structure):
+    """struct mark."""
 
-    _fields_ = (("pending", c_uint32), ("verdict", c_uint32))
+    _fields_ = (
+        ("port", c_uint16),
+        ("pending", c_uint8),
+        ("counted", c_uint8),
+        ("verdict", c_uint32),
+    )
+
+
+class CollisionKey(ctypes.Structure):
+    """struct collision_key."""
+
+    _fields_ = (
+        ("workload", c_uint32),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("pad", c_uint8),
+    )
+
+
+class Collision(ctypes.Structure):
+    """struct collision."""
+
+    _fields_ = (("count", c_uint64), ("last_event_ns", c_uint64))
 
 
 class Event(ctypes.Structure):
@@ -193,7 +221,6 @@ class Event(ctypes.Structure):
         ("socket_cgroup", c_uint64),
         ("count", c_uint64),
         ("total", c_uint64),
-        ("netns_cookie", c_uint64),
         ("netns_inode", c_uint32),
         ("constraint", c_uint32),
         ("workload", c_uint32),

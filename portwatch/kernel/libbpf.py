@@ -7,7 +7,9 @@ Source of the prototypes: libbpf 1.1's bpf/bpf.h, libbpf.h and btf.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import platform
 from ctypes import c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from typing import TypeVar
@@ -145,6 +147,23 @@ class LinkInfo(ctypes.Structure):
     )
 
 
+PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+PERF_TYPE_TRACEPOINT = 2
+PERF_FLAG_FD_CLOEXEC = 8
+INSTRUCTION_BYTES = 8
+
+
+class PerfEventAttributes(ctypes.Structure):
+    """struct perf_event_attr, its first version."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("size", c_uint32),
+        ("config", c_uint64),
+        ("rest", c_uint64 * 6),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL:
     """libbpf.so.1; KernelError where the machine does not have it."""
@@ -183,6 +202,49 @@ def check(result: int, what: str) -> int:
         number = -result if result != -1 else ctypes.get_errno()
         raise OSError(number, os.strerror(number), what)
     return result
+
+
+LOG_BYTES = 1 << 20
+LOG_LINES = 5
+
+
+def load_program(
+    name: str, instructions: bytes, program_type: int, attach_type: int = 0, target: int = 0
+) -> int:
+    """Have the verifier take a program: its descriptor. OSError with the end of its log.
+
+    `target` is the BTF id of the kernel function that it is for; 0 where it is for none.
+    """
+    log = ctypes.create_string_buffer(LOG_BYTES)
+    options = ProgramLoadOptions(
+        sz=ctypes.sizeof(ProgramLoadOptions),
+        expected_attach_type=attach_type,
+        attach_btf_id=target,
+        log_size=LOG_BYTES,
+        log_buf=ctypes.addressof(log),
+    )
+    count = len(instructions) // INSTRUCTION_BYTES
+    fd: int = library().bpf_prog_load(
+        program_type, name.encode()[:15], b"GPL", instructions, count, ctypes.byref(options)
+    )
+    said = " / ".join(log.value.decode("utf-8", "replace").strip().splitlines()[-LOG_LINES:])
+    return check(fd, f"program {name}: {said}" if said else f"program {name}")
+
+
+def perf_event_of_tracepoint(number: int) -> int:
+    """A perf event on a tracepoint, for a program to be attached to: its descriptor.
+
+    perf_event_open(2) has no wrapper in libc; a program runs on every CPU whatever the event's.
+    """
+    call = PERF_EVENT_OPEN.get(platform.machine())
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "perf_event_open")
+    attributes = PerfEventAttributes(
+        type=PERF_TYPE_TRACEPOINT, size=ctypes.sizeof(PerfEventAttributes), config=number
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = (call, ctypes.byref(attributes), -1, 0, -1, ctypes.c_ulong(PERF_FLAG_FD_CLOEXEC))
+    return check(libc.syscall(*arguments), "perf_event_open")
 
 
 def object_get(path: str) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import logging
+import mmap
 import os
 import sys
 import time
@@ -18,8 +20,9 @@ from typing import Any
 from portwatch import errors
 from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
-from portwatch.kernel.features import KernelFacts, probe
-from portwatch.kernel.hooks import HOOKS, Hook
+from portwatch.kernel.btf import KernelTypes
+from portwatch.kernel.features import KernelFacts
+from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
     GO,
@@ -30,9 +33,15 @@ from portwatch.kernel.loading import (
     remove_pins,
     source_sha256,
 )
+from portwatch.kernel.mounts import tracepoint_id
 from portwatch.kernel.pins import PinDir, foreign
+from portwatch.kernel.probe import probe
 
 PROGRAM_FILE = "portwatch.c"
+ROOT_CGROUP = 1
+"""The id of the hierarchy's root, whose inode number it is."""
+
+log = logging.getLogger(__name__)
 
 
 class _Load:
@@ -60,6 +69,7 @@ class _Load:
                 if self.fresh:
                     remove_pins(self.pin_dir)  # what a loader that was killed has left
                 self.pin_maps()
+                _name_cgroup(self.descriptors["control"], self.cgroup)
                 self.attach()
                 self.write_meta(self.descriptors["meta"])
             except BaseException:
@@ -91,27 +101,43 @@ class _Load:
     def load_programs(self, descriptors: dict[str, int]) -> dict[str, int]:
         """Compile and load: hook name → descriptor; optional hooks only where they load."""
         module = _compile(self.facts, descriptors)
+        types = KernelTypes()
         programs = {}
-        for hook in HOOKS:
-            attach_type = -1 if hook.attach_type is None else hook.attach_type
+        for hook in wanted_hooks(self.facts.features):
+            target = types.function(hook.target) if hook.place is Place.FUNCTION else 0
             try:
-                function = module.load_func(hook.name, hook.program_type, attach_type=attach_type)
-            except Exception as err:  # bcc raises nothing more precise
+                if target is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), hook.target)
+                programs[hook.name] = libbpf.load_program(
+                    hook.name,
+                    module.dump_func(hook.name),
+                    hook.program_type,
+                    0 if hook.place is Place.TRACEPOINT else hook.attach_type,
+                    target,
+                )
+            except OSError as err:
                 if hook.required:
                     raise KernelError(
                         f"the kernel refuses the program of {hook.name}: {err}",
                         hint="portwatch doctor tells what this kernel lacks",
                     ) from err
-                continue
-            programs[hook.name] = os.dup(function.fd)
+                log.warning("going without %s: %s", hook.name, err)
         return programs
 
     def attach(self) -> None:
         """Make the links that are missing, before anything changes; then replace the programs
         behind the others in place. No instant is without enforcement."""
-        missing = {
-            hook.name: self.link(hook, fd) for hook, fd in self.loaded if not self.is_linked(hook)
-        }
+        missing = {}
+        for hook, fd in self.loaded:
+            if self.is_linked(hook):
+                continue
+            try:
+                missing[hook.name] = self.link(hook, fd)
+            except OSError as err:
+                if hook.required:
+                    raise
+                log.warning("going without %s: %s", hook.name, err)
+                del self.programs[hook.name]
         for hook, fd in self.loaded:
             if hook.name in missing:
                 _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
@@ -124,6 +150,7 @@ class _Load:
         return [(hook, self.programs[hook.name]) for hook in HOOKS if hook.name in self.programs]
 
     def is_linked(self, hook: Hook) -> bool:
+        """Only a cgroup's link can have its program replaced."""
         target = link_target(self.pin_dir, hook)
         return hook.is_cgroup and target == self.cgroup.stat().st_ino
 
@@ -136,16 +163,20 @@ class _Load:
             os.close(link)
 
     def link(self, hook: Hook, fd: int) -> int:
-        return self.attach_to_cgroup(hook, fd) if hook.is_cgroup else _attach_tracepoint(hook, fd)
-
-    def attach_to_cgroup(self, hook: Hook, fd: int) -> int:
-        assert hook.attach_type is not None
-        target = os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        what = f"attaching {hook.name}"
+        if hook.place is Place.RAW_TRACEPOINT:
+            opened = libbpf.library().bpf_raw_tracepoint_open(hook.target.encode(), fd)
+            return libbpf.check(opened, what)
+        if hook.place is Place.FUNCTION:  # which the program names itself
+            return libbpf.check(libbpf.library().bpf_raw_tracepoint_open(None, fd), what)
+        if hook.place is Place.TRACEPOINT:
+            target = libbpf.perf_event_of_tracepoint(tracepoint_id(hook.target))
+        else:
+            target = os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY)
+            what = f"{what} to {self.cgroup}"
         try:
-            return libbpf.check(
-                libbpf.library().bpf_link_create(fd, target, hook.attach_type, None),
-                f"attaching {hook.name} to {self.cgroup}",
-            )
+            created = libbpf.library().bpf_link_create(fd, target, hook.attach_type, None)
+            return libbpf.check(created, what)
         finally:
             os.close(target)
 
@@ -170,6 +201,16 @@ def _sow_seeds(fd: int) -> None:
     libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(control), 0), "control")
 
 
+def _name_cgroup(fd: int, cgroup: Path) -> None:
+    """Tell the programs that are on no cgroup which sockets are ours. The generation beside it is
+    not to be touched: it may be changing."""
+    number = cgroup.stat().st_ino
+    with mmap.mmap(fd, mmap.PAGESIZE) as memory:
+        control = layout.Control.from_buffer(memory)
+        control.cgroup = 0 if number == ROOT_CGROUP else number
+        del control  # or the map could not be closed
+
+
 def _make_room_for_the_rest(fd: int) -> None:
     """The entries that count what a full map has no room for; see find_violation()."""
     for protocol in range(layout.PROTOCOL_LABELS):
@@ -180,13 +221,6 @@ def _make_room_for_the_rest(fd: int) -> None:
             )
             if result != -errno.EEXIST:
                 libbpf.check(result, "violations")
-
-
-def _attach_tracepoint(hook: Hook, fd: int) -> int:
-    return libbpf.check(
-        libbpf.library().bpf_raw_tracepoint_open(hook.name.encode(), fd),
-        f"attaching to tracepoint {hook.name}",
-    )
 
 
 def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:

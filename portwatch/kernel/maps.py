@@ -92,10 +92,16 @@ MAPS: dict[str, MapSpec] = {
         0,
         "what `learn` can tell apart; the least recently seen goes",
     ),
-    "picked_marks": MapSpec(
+    "collisions": _hash(
+        layout.CollisionKey,
+        sizeof(layout.Collision),
+        16384,
+        "ports that workloads fought over; the rest is counted under one entry",
+    ),
+    "marks": MapSpec(
         libbpf.MAP_SK_STORAGE,
         4,
-        sizeof(layout.PickedMark),
+        sizeof(layout.Mark),
         0,
         libbpf.F_NO_PREALLOC,
         "lives and dies with its socket",

@@ -19,10 +19,10 @@ from pathlib import Path
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch, PrivilegeMissing
 from portwatch.kernel import libbpf, maps
 from portwatch.kernel.bpfmap import BpfMap
+from portwatch.kernel.mounts import mount
 
 DEFAULT_PIN_DIR = Path("/sys/fs/bpf/portwatch")
 BPFFS_MAGIC = 0xCAFE4A11
-MOUNT_FLAGS = 0xE  # nosuid nodev noexec
 LOCK_WAIT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.02
 
@@ -137,13 +137,13 @@ def ensure_bpffs(directory: Path) -> None:
             f"{directory} is not on a BPF file system",
             hint="choose a --pin-dir below /sys/fs/bpf",
         )
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"bpf", os.fsencode(parent), b"bpf", MOUNT_FLAGS, b"mode=0700") != 0:
-        reason = os.strerror(ctypes.get_errno())
+    try:
+        mount("bpf", parent, "mode=0700")
+    except OSError as err:
         raise KernelError(
-            f"no BPF file system at {parent}, and mounting one failed: {reason}",
+            f"no BPF file system at {parent}, and mounting one failed: {err.strerror}",
             hint=f"as root: mount -t bpf bpf {parent}",
-        )
+        ) from err
 
 
 def is_bpffs(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from dataclasses import dataclass
 
 from portwatch.node.paths import HostPaths
 
@@ -12,21 +13,27 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h, 5.14
 CLONE_NEWNET = 0x40000000
 
 
-def host_netns_cookie(host: HostPaths) -> int | None:
-    """Cookie of the host's network namespace: that of pid 1, else this process's own.
+@dataclass(frozen=True)
+class HostNetwork:
+    """The host's network namespace, by both names that programs know it by; 0: unknown.
+
+    Before 5.14 no process can ask for a cookie.
+    """
+
+    cookie: int = 0
+    inode: int = 0
+
+
+def host_network(host: HostPaths) -> HostNetwork:
+    """The network namespace of pid 1, else this process's own.
 
     In a container that shares the host's pid namespace pid 1 is the host's init. Where its
-    namespace may not be read, the one that portwatch was started in is the host. None before
-    5.14, where no process can ask for a cookie.
+    namespace may not be read, the one that portwatch was started in is the host.
     """
-    try:
-        theirs = os.stat(host.process(1) / "ns" / "net")
-        ours = os.stat(host.process(os.getpid()) / "ns" / "net")
-    except OSError:
-        return _own_cookie()
-    if theirs.st_ino == ours.st_ino:
-        return _own_cookie()
-    return _cookie_elsewhere(str(host.process(1) / "ns" / "net"))
+    theirs, ours = netns_inode(host, 1), netns_inode(host)
+    if theirs is None or theirs == ours:
+        return HostNetwork(_own_cookie() or 0, ours or 0)
+    return HostNetwork(_cookie_elsewhere(str(host.process(1) / "ns" / "net")) or 0, theirs)
 
 
 def netns_inode(host: HostPaths, pid: int | str = "self") -> int | None:

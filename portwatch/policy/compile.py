@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from portwatch.errors import PolicyError, Problem
@@ -23,7 +23,7 @@ from portwatch.policy.endpoint_classes import (
     port_classes,
 )
 from portwatch.policy.model import Policy
-from portwatch.policy.outcomes import ALLOWED, Judge, Outcome
+from portwatch.policy.outcomes import ALLOWED, RECORDED, Judge, Outcome
 from portwatch.policy.ports import PROTOCOLS
 from portwatch.policy.subject_classes import SubjectClasses
 from portwatch.policy.workload import Subject
@@ -64,7 +64,8 @@ class CompiledPolicy:
     `port_classes`: [kind][protocol][port], kind 0 asked for by number (port 0: ephemeral),
     kind 1 picked by the kernel. `endpoint_classes`: [port class × address_class_count +
     address class]. `address_classes`: (prefix length, 16 bytes, class) for longest-prefix
-    match. `uniform`: per endpoint class the outcome that every subject gets, or NOT_UNIFORM.
+    match. `ephemeral_gate`: the port class that tells whether a list allows `ephemeral/tcp`, by
+    outcome LISTED. `uniform`: per endpoint class the outcome that every subject gets, or NOT_UNIFORM.
     `user_classes`, `group_classes`: id → class, absent ids are class 0. Where a `uses_` is
     False, its dimension changes no outcome and no workload name.
     """
@@ -88,7 +89,7 @@ class CompiledPolicy:
         self.uses_groups = self._subjects.uses_groups
         self.uses_network = any(c.network == "host" for c in policy.constraints)
         self.uses_picked = any(
-            not lists.numbered and self.uniform[number] != ALLOWED
+            not lists.numbered and not lists.gate and self.uniform[number] != ALLOWED
             for number, lists in enumerate(self._lists)
         )
         self._speakers = self._judge.speakers(self._lists)
@@ -117,11 +118,11 @@ class CompiledPolicy:
         self.endpoint_classes = array("H")
         for lists in ports:
             for deny, allow in addresses.classes:
-                met = Lists(lists.numbered, lists.deny & deny, lists.allow & allow).canonical()
-                number = numbers.setdefault(met, len(numbers))
+                number = numbers.setdefault(lists.within(deny, allow), len(numbers))
                 self.endpoint_classes.append(number)
                 if len(numbers) > MAX_ENDPOINT_CLASSES:
                     _refuse(policy, f"more than {MAX_ENDPOINT_CLASSES:,} endpoint classes")
+        self.ephemeral_gate = len(ports) - 1
         self._lists = list(numbers)
         self.endpoint_class_count = len(numbers)
         self.address_classes = addresses.prefixes
@@ -137,8 +138,21 @@ def compile_policy(policy: Policy, accounts: Accounts) -> CompiledPolicy:
 
 def lookup(compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint) -> Outcome:
     """Return the outcome of one bind by the path that the kernel takes through the tables."""
-    row = int(endpoint.picked) * len(PROTOCOLS) + PROTOCOLS.index(endpoint.protocol)
-    port_class = compiled.port_classes[row * PORTS + endpoint.port]
+    row = PROTOCOLS.index(endpoint.protocol)
+    numbered = compiled.port_classes[row * PORTS + endpoint.port]
+    picked = compiled.port_classes[(len(PROTOCOLS) + row) * PORTS + endpoint.port]
+    if not endpoint.listening:
+        return _outcome(compiled, subject, endpoint, picked if endpoint.picked else numbered)
+    for port_class in (picked, compiled.ephemeral_gate, numbered):
+        outcome = _outcome(compiled, subject, endpoint, port_class)
+        if outcome is not compiled.outcomes[ALLOWED]:
+            break
+    return replace(outcome, verdict=RECORDED) if outcome.constraint else outcome
+
+
+def _outcome(
+    compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint, port_class: int
+) -> Outcome:
     address_class = class_of_address(compiled, endpoint.address)
     cell = port_class * compiled.address_class_count + address_class
     endpoint_class = compiled.endpoint_classes[cell]

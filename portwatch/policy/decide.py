@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from portwatch.policy.model import DEFAULT_NAME, Policy
-from portwatch.policy.reading import Endpoint, Judgement, Reading, read
+from portwatch.policy.reading import EPHEMERAL, Endpoint, Judgement, Reading, read
 from portwatch.policy.sentences import default_sentence, sentence
 from portwatch.policy.workload import Subject
 
@@ -41,12 +41,19 @@ class Step:
 
 
 def decide(policy: Policy, subject: Subject, endpoint: Endpoint) -> Decision:
-    """Return the verdict on one bind."""
+    """Return the verdict on one bind, or on one that listens on a port that the kernel picked."""
+    if endpoint.listening:
+        stage = _listener_stage(policy, subject, endpoint)
+        return _too_late_to_refuse(decide(policy, subject, stage))
     return _conclude(policy, endpoint, read(policy, subject, endpoint))
 
 
 def explain(policy: Policy, subject: Subject, endpoint: Endpoint) -> tuple[Decision, list[Step]]:
     """Return decide()'s verdict and each constraint looked at until both readings had ended."""
+    if endpoint.listening:
+        stage = _listener_stage(policy, subject, endpoint)
+        decision, steps = explain(policy, subject, stage)
+        return _too_late_to_refuse(decision), steps
     reading = read(policy, subject, endpoint)
     steps = []
     ended = False
@@ -61,6 +68,23 @@ def explain(policy: Policy, subject: Subject, endpoint: Endpoint) -> tuple[Decis
         effect = policy.default if speaks else "allow"
         steps.append(Step(DEFAULT_NAME, speaks, effect, why))
     return _conclude(policy, endpoint, reading), steps
+
+
+def _listener_stage(policy: Policy, subject: Subject, endpoint: Endpoint) -> Endpoint:
+    """As what a listener is decided: by the lists that name the port that the kernel picked, by
+    those that name `ephemeral`, or, where neither speaks, as if its port had been asked for."""
+    picked = replace(endpoint, listening=False)
+    ephemeral = replace(picked, port=EPHEMERAL, picked=False)
+    if decide(policy, subject, picked).verdict != "allowed":
+        return picked
+    if decide(policy, subject, ephemeral).verdict != "allowed":
+        return ephemeral
+    listed = read(policy, subject, ephemeral).would_be is not None
+    return ephemeral if listed else replace(picked, picked=False)
+
+
+def _too_late_to_refuse(decision: Decision) -> Decision:
+    return replace(decision, verdict="recorded") if decision.verdict == "denied" else decision
 
 
 def workload_name(policy: Policy, subject: Subject) -> str | None:

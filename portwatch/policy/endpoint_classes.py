@@ -22,28 +22,40 @@ from portwatch.policy.model import Constraint
 from portwatch.policy.ports import LAST_PORT, PROTOCOLS, PortRange
 
 PORTS = LAST_PORT + 1
+LISTENING_PROTOCOL = "tcp"
+"""The one protocol of which the kernel tells that a socket listens."""
+
 KINDS = 2
 """Kind 0: the port asked for by number, 0 meaning ephemeral; kind 1: picked by the kernel."""
 
 
 class Lists(NamedTuple):
-    """Which constraints' lists name an endpoint; `numbered`: otherwise and default speak too."""
+    """Which constraints' lists name an endpoint; `numbered`: otherwise and default speak too;
+    `gate`: that a list allows it is worth knowing."""
 
     numbered: bool
     deny: int
     allow: int
+    gate: bool = False
 
     def canonical(self) -> Lists:
         """Return the lists less what cannot matter: deny speaks before allow, and where only
         lists speak an allow after the last deny changes no verdict."""
         allow = self.allow & ~self.deny
-        if not self.numbered:
+        if not self.numbered and not self.gate:
             allow &= (1 << self.deny.bit_length()) - 1
-        return Lists(self.numbered, self.deny, allow)
+        return Lists(self.numbered, self.deny, allow, self.gate)
+
+    def within(self, deny: int, allow: int) -> Lists:
+        """Return the lists of those constraints only whose addresses hold an address."""
+        return Lists(self.numbered, self.deny & deny, self.allow & allow, self.gate).canonical()
 
 
 def port_classes(constraints: Iterable[Constraint]) -> tuple[array[int], list[Lists]]:
-    """Return the class of every port as [kind][protocol][port], and what each class stands for."""
+    """Return the class of every port as [kind][protocol][port], and what each class stands for.
+
+    The last class is no port's: what the lists say of `ephemeral/tcp`, allowing it included.
+    """
     classes: dict[Lists, int] = {}
     numbered = array("H")
     picked = array("H")
@@ -55,7 +67,9 @@ def port_classes(constraints: Iterable[Constraint]) -> tuple[array[int], list[Li
             rows[runs] = _fill(runs, classes)
         numbered.extend(rows[runs][0])
         picked.extend(rows[runs][1])
-    return numbered + picked, list(classes)
+    _, deny_0, allow_0 = next(_runs(toggles[LISTENING_PROTOCOL]))
+    gate = Lists(False, deny_0, allow_0, gate=True).canonical()
+    return numbered + picked, [*classes, gate]
 
 
 def _fill(

@@ -14,6 +14,8 @@ from portwatch.policy.model import DEFAULT_NAME, Policy
 from portwatch.policy.subject_classes import SelectorBits, SubjectClasses
 
 ALLOWED, DENIED, RECORDED = range(3)
+LISTED = 1
+"""The outcome of a gate (endpoint_classes.Lists) that a list opens: allowed, and by a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,10 @@ class _Reach:
 
 
 class Judge:
-    """Gives outcomes, as indexes into `outcomes`; index 0 is always allowed."""
+    """Gives outcomes, as indexes into `outcomes`; index 0 is always allowed, 1 is LISTED."""
 
     def __init__(self, policy: Policy, subjects: SubjectClasses) -> None:
-        self.outcomes = [Outcome(ALLOWED, None, None)]
+        self.outcomes = [Outcome(ALLOWED, None, None), Outcome(ALLOWED, None, None)]
         self._enforced = self._deny_otherwise = self._allow_otherwise = 0
         self._always = 0
         self._violation: dict[int, int] = {}  # bit length of the speaker's bit → outcome
@@ -86,15 +88,16 @@ class Judge:
                 return name
         return None
 
-    def speakers(self, classes: Iterable[Lists]) -> list[tuple[int, int]]:
-        """Return for each endpoint class the constraints that speak of it, and that deny it."""
-        return [self._speakers_of(lists) for lists in classes]
+    def speakers(self, classes: Iterable[Lists]) -> list[tuple[int, int, int]]:
+        """Return for each endpoint class the constraints that speak of it, those that deny it,
+        and the outcome where one allows it."""
+        return [(*self._speakers_of(lists), LISTED if lists.gate else ALLOWED) for lists in classes]
 
-    def row(self, applying: int, speakers: Iterable[tuple[int, int]]) -> Iterator[int]:
+    def row(self, applying: int, speakers: Iterable[tuple[int, int, int]]) -> Iterator[int]:
         """Yield the outcome index of each endpoint class for a subject."""
         enforced = self._enforced
         violation = self._violation
-        for speak, deny in speakers:
+        for speak, deny, spoken_for in speakers:
             would_be = speak & applying
             first = would_be & -would_be
             real = would_be & enforced
@@ -104,7 +107,7 @@ class Judge:
             elif first & deny:
                 yield violation[first.bit_length()]
             else:
-                yield ALLOWED
+                yield spoken_for if first else ALLOWED
 
     def uniform(self, lists: Lists) -> int:
         """Return the outcome that every subject gets, 0xFFFF where there may be several.
@@ -113,6 +116,8 @@ class Judge:
         if blind to selectors that exclude one another.
         """
         speak, deny = self._speakers_of(lists)
+        if lists.gate:
+            return 0xFFFF if speak else ALLOWED
         real = self._first_speakers(speak & self._enforced)
         would_be = self._first_speakers(speak)
         if not (real | would_be) & deny:

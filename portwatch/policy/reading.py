@@ -25,7 +25,8 @@ Cause = Literal["for", "except", "network", "deny", "allow", "otherwise"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What is bound. `port` 0 asks the kernel to pick; `picked`: the kernel picked `port`.
+    """What is bound. `port` 0 asks the kernel to pick; `picked`: the kernel picked `port`;
+    `listening`: and now the socket listens there.
 
     `protocol` is one of PROTOCOLS; MPTCP is tcp, whatever has no name here is other.
     """
@@ -34,12 +35,15 @@ class Endpoint:
     port: int
     address: Address
     picked: bool = False
+    listening: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol {self.protocol!r} is none of {PROTOCOLS}")
         if not 0 <= self.port <= 65535 or (self.picked and self.port == EPHEMERAL):
             raise ValueError(f"port {self.port} cannot be bound")
+        if self.listening and not (self.picked and self.protocol == "tcp"):
+            raise ValueError("only TCP tells that it listens, and a port asked for is judged before")
 
     @property
     def lists_only(self) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from portwatch.node.netns import HostNetwork
 
 PROCESS = Path(__file__).with_name("binder_process.py")
 GOODBYE_SECONDS = 5
@@ -78,7 +81,8 @@ class Binder:
         )
         greeting = self._hear()
         self.pid: int = greeting["pid"]
-        self.netns_cookie: int = greeting["netns_cookie"]
+        inode = os.stat(f"/proc/{self.pid}/ns/net").st_ino
+        self.network = HostNetwork(greeting["netns_cookie"], inode)
         if cgroup is not None:
             self.move(cgroup)
 

@@ -48,7 +48,7 @@ def start_binder(loaded: tuple[PinDir, Path]) -> Iterator[StartBinder]:
 def guard(loaded: tuple[PinDir, Path], binder: Binder) -> Iterator[Guard]:
     """A guard over the shared pins, nothing counted; the binder's network is the host's to it."""
     pin_dir, cgroup = loaded
-    guard = Guard(pin_dir, cgroup, binder.netns_cookie)
+    guard = Guard(pin_dir, cgroup, binder.network)
     yield guard
     guard.close()
 

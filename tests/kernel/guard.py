@@ -14,6 +14,7 @@ from portwatch.kernel.readings import Readings, Totals
 from portwatch.kernel.ringbuf import RingReader
 from portwatch.node.accounts import AccountTable
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.netns import HostNetwork
 from portwatch.policy.compile import Accounts
 from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
@@ -30,11 +31,13 @@ Violations = dict[tuple[str, str, int, str, str], int]
 class Guard:
     """One pin directory. Its policies see `cgroup` as the hierarchy's root, `/`."""
 
-    def __init__(self, pin_dir: PinDir, cgroup: Path, host_netns_cookie: int | None = None) -> None:
+    def __init__(
+        self, pin_dir: PinDir, cgroup: Path, host_network: HostNetwork = HostNetwork()
+    ) -> None:
         self.pin_dir = pin_dir
         self.cgroup = cgroup
         self.tree = CgroupTree(cgroup)
-        self.publisher = Publisher(pin_dir, self.tree, host_netns_cookie)
+        self.publisher = Publisher(pin_dir, self.tree, host_network)
         self._readings = Readings(pin_dir)
         self._events = RingReader(pin_dir.open_map("events"), ctypes.sizeof(layout.Event))
         self._base = self._readings.totals()

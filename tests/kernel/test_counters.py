@@ -168,7 +168,7 @@ def test_the_first_violation_is_told_at_once(guard: Guard, binder: Binder) -> No
     assert (event.kind, event.count, event.total) == (layout.EVENT_VIOLATION, 1, 1)
     assert event.generation == guard.publisher.slots.generation
     assert event.cgroup == event.socket_cgroup == guard.cgroup.stat().st_ino
-    assert event.netns_cookie == binder.netns_cookie
+    assert event.netns_inode == binder.network.inode
     assert (names.text(event.constraint), names.text(event.workload)) == ("no", "/")
     assert (event.pid, event.tid) == (binder.pid, binder.pid)
     assert (event.uid, event.gid) == (1000, 50)

@@ -43,7 +43,7 @@ def lesser_guard(lesser: tuple[PinDir, Path]) -> Iterator[tuple[Guard, Binder]]:
     """A guard over those programs, and a child that binds under it."""
     pin_dir, cgroup = lesser
     binder = Binder(cgroup)
-    guard = Guard(pin_dir, cgroup, binder.netns_cookie)
+    guard = Guard(pin_dir, cgroup, binder.network)
     yield guard, binder
     guard.close()
     binder.close()

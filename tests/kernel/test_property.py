@@ -59,7 +59,7 @@ def bindable(address: Address) -> bool:
 def real_binds(draw: st.DrawFn, policy: Policy) -> tuple[Subject, Endpoint, Bind]:
     """Draw who binds, what the policy is asked, and the bind that asks it."""
     subject = draw(subjects())
-    endpoint = draw(endpoints(policy).filter(lambda e: e.protocol in BOUND and bindable(e.address)))
+    endpoint = draw(endpoints(policy).filter(can_be_made))
     address = endpoint.address
     as_ipv4 = address.is_v4 and draw(st.booleans())
     shown = ipaddress.ip_address(address.packed[12:] if as_ipv4 else address.packed)

@@ -10,7 +10,7 @@ from binder import Bind, Binder
 from conftest import StartBinder
 from guard import Guard, errno_of
 
-from portwatch.node.netns import host_netns_cookie
+from portwatch.node.netns import HostNetwork, host_network
 from portwatch.node.paths import HostPaths
 from portwatch.policy.addresses import Address
 
@@ -183,13 +183,13 @@ def test_network_host_means_one_namespace(
 ) -> None:
     """`network: host` denies in the host's network namespace and in no other."""
     elsewhere = start_binder()
-    assert elsewhere.netns_cookie != binder.netns_cookie
+    assert elsewhere.network != binder.network
     guard.publish(HOST_ONLY)
     for address in ("127.0.0.1", "::1"):
         assert (binder.bind(9000, address), elsewhere.bind(9000, address)) == ("EACCES", "ok")
     assert guard.violations == {("no-9000", "/", 9000, "tcp", "denied"): 2}
     event = guard.events()[0]
-    assert (event.netns_cookie, event.flags) == (binder.netns_cookie, 1)
+    assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -201,7 +201,7 @@ def test_the_machines_own_network_is_the_host(
 ) -> None:
     """The cookie that the node tells is the one that hooks see; where it cannot tell, the initial
     namespace is taken, and here that is the same."""
-    guard = Guard(*loaded, host_netns_cookie(HostPaths()) if known else None)
+    guard = Guard(*loaded, host_network(HostPaths()) if known else HostNetwork())
     at_home = start_binder(own_network=False)
     guard.publish(HOST_ONLY)
     # Refused before the kernel looks at the port: nothing on the machine can be in the way.

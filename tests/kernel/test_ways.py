@@ -44,7 +44,7 @@ def way_binder(loaded: tuple[Any, Path], native_calls: Path) -> Iterator[Binder]
 @pytest.fixture(scope="module")
 def way_guard(loaded: tuple[Any, Path], way_binder: Binder) -> Iterator[Guard]:
     """A guard that outlasts a test, as its binder does."""
-    guard = Guard(*loaded, way_binder.netns_cookie)
+    guard = Guard(*loaded, way_binder.network)
     yield guard
     guard.close()
 

@@ -231,7 +231,7 @@ def test_a_socket_of_another_network_namespace(
     assert binder.take(at_home).said == "EPERM"
     assert binder.take(TCP, at_home, name="foreign").port == 9002
     (event,) = guard.events()
-    assert (event.netns_cookie, event.flags) == (binder.netns_cookie, 1)
+    assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
 def test_a_socket_of_another_network_listens(
@@ -246,7 +246,7 @@ def test_a_socket_of_another_network_listens(
     assert (stand.port, stand.listening) == (9002, True)
     assert guard.violations == {("at-home", "/free", 9002, "tcp", "recorded"): 1}
     (event,) = guard.events()
-    assert (event.netns_cookie, event.flags) == (binder.netns_cookie, 1)
+    assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
 def test_a_socket_from_outside_the_cgroup(

@@ -210,13 +210,16 @@ def ports_near(policy: Policy) -> list[int]:
 
 @st.composite
 def endpoints(draw: st.DrawFn, policy: Policy) -> Endpoint:
-    """Draw a bind near what the policy names: numbered, ephemeral or picked by the kernel."""
+    """Draw a bind near what the policy names: numbered, ephemeral, picked by the kernel, or picked
+    and listening."""
     protocol = draw(st.sampled_from(PROTOCOLS))
     address = draw(st.sampled_from(addresses_near(policy)))
-    kind = draw(st.sampled_from(("numbered", "numbered", "ephemeral", "picked")))
+    kind = draw(st.sampled_from(("numbered", "numbered", "ephemeral", "picked", "listening")))
     if kind == "ephemeral":
         return Endpoint(protocol, 0, address)
     port = draw(st.sampled_from(ports_near(policy)) | st.integers(1, 65535))
+    if kind == "listening":
+        return Endpoint("tcp", port, address, picked=True, listening=True)
     return Endpoint(protocol, port, address, picked=kind == "picked")
 
 
@@ -245,7 +248,9 @@ def binds(policy: Policy, seed: int, count: int) -> list[tuple[Subject, Endpoint
         port, picked = dice.choice(ports), dice.random() < 0.35
         if not picked and dice.random() < 0.25:
             port = 0
-        endpoint = Endpoint(dice.choice(PROTOCOLS), port, dice.choice(addresses), picked)
+        protocol = dice.choice(PROTOCOLS)
+        listening = picked and protocol == "tcp" and dice.random() < 0.5
+        endpoint = Endpoint(protocol, port, dice.choice(addresses), picked, listening)
         uid, gid = dice.choice(_UIDS), dice.choice(_GIDS)
         who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5)
         found.append((who, endpoint))

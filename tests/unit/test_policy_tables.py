@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -155,10 +157,10 @@ def test_unused_dimensions_change_nothing(data: st.DataObject) -> None:
         who.host_network if tables.uses_network else other.host_network,
     )
     address = endpoint.address if tables.uses_addresses else elsewhere.address
-    moved = Endpoint(endpoint.protocol, endpoint.port, address, endpoint.picked)
+    moved = replace(endpoint, address=address)
     assert outcome(decide(policy, mixed, moved)) == outcome(decide(policy, who, endpoint))
     assert workload_name(policy, mixed) == workload_name(policy, who)
-    if endpoint.picked and not tables.uses_picked:
+    if endpoint.picked and not endpoint.listening and not tables.uses_picked:
         assert decide(policy, who, endpoint).verdict == "allowed"
 
 
@@ -168,12 +170,13 @@ def test_tables_are_well_formed(text: str) -> None:
     """Every index in a table is below the count that the kernel's arrays are sized by."""
     tables = compiled(text)
     assert len(tables.port_classes) == 2 * 5 * 65536
-    ports = max(tables.port_classes) + 1
+    assert tables.ephemeral_gate == max(tables.port_classes) + 1
+    ports = tables.ephemeral_gate + 1
     assert len(tables.endpoint_classes) == ports * tables.address_class_count
     assert set(tables.endpoint_classes) == set(range(tables.endpoint_class_count))
-    assert len(tables.outcomes) <= 2050
-    assert tables.outcomes[0].verdict == 0
-    assert all(outcome.verdict for outcome in tables.outcomes[1:])
+    assert len(tables.outcomes) <= 2051
+    assert [outcome.verdict for outcome in tables.outcomes[:2]] == [0, 0]
+    assert all(outcome.verdict for outcome in tables.outcomes[2:])
     assert {u for u in tables.uniform if u != NOT_UNIFORM} <= set(range(len(tables.outcomes)))
     assert max(tables.user_classes.values(), default=0) < tables.user_class_count
     assert max(tables.group_classes.values(), default=0) < tables.group_class_count

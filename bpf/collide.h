@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A bind that the kernel fails because the port is taken: counted exactly, told at most once a
+ * second for each workload and port.
+ */
+#pragma once
+
+#include "report.h"
+
+#ifdef HAVE_KERNEL_TYPES
+
+static __always_inline struct collision *find_collision(struct collision_key *key)
+{
+	struct collision none = {}, *entry = find(MAP(collisions), key);
+
+	if (entry)
+		return entry;
+	bpf_map_update_elem_((u64)MAP(collisions), key, &none, BPF_NOEXIST);
+	entry = find(MAP(collisions), key);
+	if (entry)
+		return entry;
+	key->workload = 0;
+	key->port = 0;
+	return find(MAP(collisions), key);
+}
+
+static __always_inline void report_collision(const struct control *control, struct bind *bind)
+{
+	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
+	struct counters *counters = at(MAP(counters), 0);
+	struct happening collision = { .kind = EVENT_COLLISION };
+	struct collision_key key = { .port = bind->port, .protocol = bind->label };
+	struct collision *entry;
+
+	if (!tables || !counters)
+		return;
+	key.workload = collision.workload = find_subject(tables, bind).workload;
+	entry = find_collision(&key);
+	if (!entry)
+		return;
+	collision.now = bpf_ktime_get_boot_ns();
+	__sync_fetch_and_add(&entry->count, 1);
+	/* Signed: another CPU may have read its clock later and come first. */
+	if (entry->last_event_ns && (s64)(collision.now - entry->last_event_ns) < SECOND_NS)
+		return;
+	entry->last_event_ns = collision.now;
+	if (!send_event(tables, bind, &collision)) {
+		entry->last_event_ns = 0;
+		__sync_fetch_and_add(&counters->events_lost, 1);
+	}
+}
+
+/* A protocol's get_port() has ended; `port` 0 asked for any. */
+static __always_inline int port_refused(u64 sock, u16 port, int result)
+{
+	struct control *control = at(MAP(control), 0);
+	struct bind bind = { .outside = sock };
+
+	if (!result || !port || !control || !is_ours(control, sock))
+		return 0;
+	bind.task = bpf_get_current_task();
+	bind.protocol = read_u16(sock + OFFSET_SOCK_PROTOCOL);
+	describe_socket(control, &bind);
+	bind.port = bind.requested_port = port;
+	report_collision(control, &bind);
+	return 0;
+}
+
+#ifdef HAVE_TASK_PT_REGS
+
+#define EADDRINUSE 98
+
+struct sys_exit {
+	u64 common;
+	u64 number;
+	s64 result;
+};
+
+struct user_sockaddr {
+	u16 family;
+	u16 port; /* network order */
+	u32 ip4;  /* or flow information */
+	u32 ip6[4];
+};
+
+static __always_inline u64 socket_of_descriptor(u64 task, u32 descriptor)
+{
+	u64 table = read_u64(read_u64(task + OFFSET_TASK_FILES) + OFFSET_FILES_FDT), file, socket;
+
+	if (descriptor >= read_u32(table + OFFSET_FDTABLE_MAX))
+		return 0;
+	file = read_u64(read_u64(table + OFFSET_FDTABLE_FD) + descriptor * sizeof(file));
+	socket = read_u64(file + OFFSET_FILE_PRIVATE);
+	/* Is it a socket at all? */
+	if (!file || read_u64(socket + OFFSET_SOCKET_FILE) != file)
+		return 0;
+	return read_u64(socket + OFFSET_SOCKET_SK);
+}
+
+/* Where nothing may be attached to the kernel's functions: what was asked for, by the registers
+ * and the memory of the task. It may have changed the latter meanwhile, and fool itself. */
+static __always_inline int bind_ended(const struct sys_exit *context)
+{
+	struct control *control = at(MAP(control), 0);
+	struct user_sockaddr address = {};
+	struct bind bind = {};
+	u64 registers;
+
+	if (context->result != -EADDRINUSE || !control)
+		return 0;
+	bind.task = bpf_get_current_task();
+	registers = (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
+	bind.outside = socket_of_descriptor(bind.task, read_u64(registers + OFFSET_REGS_FIRST));
+	bpf_probe_read_user(&address, sizeof(address),
+	                    (void *)read_u64(registers + OFFSET_REGS_SECOND));
+	if (!bind.outside || !address.port || !is_ours(control, bind.outside))
+		return 0;
+	bind.protocol = read_u16(bind.outside + OFFSET_SOCK_PROTOCOL);
+	describe_socket(control, &bind);
+	bind.port = bind.requested_port = bpf_ntohs(address.port);
+	/* The kernel has taken the address back from the socket. */
+	if (bind.family == IPV4) {
+		bind.address[3] = address.ip4;
+	} else {
+		__builtin_memcpy(bind.address, address.ip6, sizeof(bind.address));
+		bind.scope = 0;
+		if (is_unspecified(bind.address) && !is_ipv6_only(bind.outside))
+			bind.scope = SCOPE_DUAL;
+	}
+	report_collision(control, &bind);
+	return 0;
+}
+
+#endif
+#endif

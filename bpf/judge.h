@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The verdict on a bind: before the kernel touches the port, and again where the port turns out
+ * to be another than the one that was judged.
+ */
+#pragma once
+
+#include "report.h"
+
+static __always_inline u32 verdict_of(struct tables *tables, const struct judgement *judgement)
+{
+	return judgement->outcome ? tables->outcomes[judgement->outcome].verdict : ALLOWED;
+}
+
+/* What a denial returns; the bind hooks cannot say just any errno on every kernel. */
+static __always_inline u16 error_of(struct tables *tables, const struct bind *bind,
+                                    const struct judgement *judgement)
+{
+	u16 chosen = tables->outcomes[judgement->outcome & (MAX_OUTCOMES - 1)].error;
+
+	return bind->outside ? chosen : denial_error(chosen);
+}
+
+/* Userspace looks whose the port is already, where the kernel might let two have it. */
+static __always_inline void tell_if_shared(struct tables *tables, const struct bind *bind)
+{
+#ifdef HAVE_KERNEL_TYPES
+	struct happening sharing = { .kind = EVENT_SHARED };
+	bool is_tcp = protocol_row(bind->label) == ROW_TCP;
+
+	if (!bind->port || !shares_its_port(sock_of(bind), is_tcp))
+		return;
+	sharing.now = bpf_ktime_get_boot_ns();
+	send_event(tables, bind, &sharing);
+#endif
+}
+
+/* The verdict before the kernel touches the port; `error` is what a denial returns. */
+static __always_inline u32 judge(const struct control *control, struct bind *bind, u16 *error)
+{
+	/* Read once, so that no bind is judged by a mix of two policies. */
+	u32 generation = *(const volatile u32 *)&control->generation, verdict;
+	struct counters *counters = at(MAP(counters), 0);
+	struct observed_key key = observed_key(bind);
+	u64 allowed = fingerprint(control, generation, &key);
+	struct observed *seen = find(MAP(observed), &key);
+	struct judgement judgement;
+	struct tables *tables;
+
+	if (!counters)
+		return ALLOWED;
+	if (seen && allowed && seen->allowed == allowed) {
+		observe_again(seen);
+		count_bind((u64 *)counters->binds, bind, ALLOWED);
+		return ALLOWED;
+	}
+	tables = find_tables(generation);
+	if (!tables) {
+		__sync_fetch_and_add(&counters->unjudged, 1);
+		return ALLOWED;
+	}
+	judgement = find_outcome(tables, bind);
+	verdict = verdict_of(tables, &judgement);
+	if (!seen && verdict != DENIED)
+		tell_if_shared(tables, bind);
+	observe(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0);
+	if (verdict == DENIED)
+		*error = error_of(tables, bind, &judgement);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error);
+	return verdict;
+}
+
+/* Again, with the port that it came to be; `before` is what was counted already. */
+static __always_inline u32 judge_again(const struct control *control, struct bind *bind, u32 before,
+                                       u16 *error)
+{
+	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
+	struct counters *counters = at(MAP(counters), 0);
+	struct judgement judgement;
+	u32 verdict;
+
+	if (!tables || !counters)
+		return before;
+	judgement = find_outcome(tables, bind);
+	verdict = verdict_of(tables, &judgement);
+#ifndef HAVE_POST_DENY
+	if (verdict == DENIED)
+		verdict = RECORDED;
+#endif
+	if (verdict == ALLOWED || verdict == before)
+		return verdict;
+	if (verdict == DENIED)
+		*error = error_of(tables, bind, &judgement);
+	count_bind((u64 *)counters->retracted, bind, before);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error);
+	return verdict;
+}
