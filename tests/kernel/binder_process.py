@@ -233,6 +233,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "stand": socket_steps.stand,
     "forget": socket_steps.forget,
     "descriptor": socket_steps.descriptor,
+    "reached": socket_steps.reached,
     "spawn": spawn,
     "child": offspring.ask,
     "unshare": unshare,

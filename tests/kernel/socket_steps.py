@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 IPPROTO_MPTCP = 262
 IPPROTO_SCTP = 132
 BACKLOG = 64
+REACHED_SECONDS = 2
 LINGER_RESET = struct.pack("ii", 1, 0)  # a closed connection leaves no port behind
 IOSQE_ASYNC = 16
 IORING_SETUP_SQPOLL = 2
@@ -78,6 +80,13 @@ def stand(name: str) -> dict[str, Any]:
 def descriptor(name: str) -> int:
     """The number of a socket."""
     return sockets[name].fileno()
+
+
+def reached(names: list[str]) -> str:
+    """Which of these sockets, of those that have a port, has something to read or accept."""
+    bound_ones = [sockets[name] for name in names if stand(name)["port"]]
+    ready, _, _ = select.select(bound_ones, [], [], REACHED_SECONDS)
+    return " ".join(name for name in names if sockets.get(name) in ready)
 
 
 def forget(keep: list[str]) -> int:
@@ -159,6 +168,11 @@ def shut_down(name: str) -> None:
     sockets[name].shutdown(socket.SHUT_RD)
 
 
+def accept(name: str, server: str) -> None:
+    """The connection that waits at a listening socket."""
+    sockets[name] = sockets[server].accept()[0]
+
+
 def send_to(name: str, address: str, port: int) -> None:
     """One datagram."""
     sockets[name].sendto(b"x", (address, port))
@@ -210,6 +224,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "connect": connect,
     "disconnect": disconnect,
     "shut down": shut_down,
+    "accept": accept,
     "send": send_to,
     "join": join_cgroup,
     "pass": pass_to,
