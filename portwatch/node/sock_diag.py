@@ -31,6 +31,7 @@ TIMEOUT_SECONDS = 5.0
 HEADER = struct.Struct("=IHHII")
 ATTRIBUTE = struct.Struct("=HH")
 ERROR = struct.Struct("=i")
+U64 = struct.Struct("=Q")
 # family protocol ext pad states | ports, addresses, interface, cookie (none: no filter)
 REQUEST = struct.Struct("=BBBBI2s46s")
 # family state timer retrans | ports, addresses, interface, cookie | expires, queues, uid, inode
@@ -139,9 +140,9 @@ def _socket(data: bytes, start: int, end: int) -> DiagSocket:
         if length < ATTRIBUTE.size or position + length > end:
             raise KernelError("sock_diag: an attribute is longer than its message")
         if kind == SKV6ONLY:
-            v6only = data[position + 4] != 0 if length > 4 else False
-        elif kind == CGROUP_ID and length == 12:
-            cgroup_id = int.from_bytes(data[position + 4 : position + 12], "little")
+            v6only = length > ATTRIBUTE.size and data[position + ATTRIBUTE.size] != 0
+        elif kind == CGROUP_ID and length == ATTRIBUTE.size + U64.size:
+            (cgroup_id,) = U64.unpack_from(data, position + ATTRIBUTE.size)
         position += (length + 3) & ~3
     address = source[: FAMILIES[family]]
     ports = int.from_bytes(port), int.from_bytes(peer)

@@ -1,0 +1,161 @@
+"""When surveys are made, and what becomes of them, with a child that is none."""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
+from portwatch.agent.survey_runs import PERIOD_SECONDS, SurveyRuns
+from portwatch.errors import PortwatchError
+
+SERIES: Series = ("shop", "tcp", "80", "loopback", "allowed")
+
+
+class Child:
+    """An errand that is done when it is told to be."""
+
+    def __init__(self, request: SurveyRequest) -> None:
+        self.request = request
+        self.closed = False
+        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK)
+        self._answer: SurveyReport | PortwatchError | None = None
+
+    def fileno(self) -> int:
+        """For select()."""
+        return self._read_end
+
+    def end(self, answer: SurveyReport | PortwatchError) -> None:
+        """What it will answer."""
+        self._answer = answer
+        os.write(self._write_end, b"x")
+
+    def read(self) -> bool:
+        """Whether it has ended."""
+        return self._answer is not None
+
+    def overdue(self) -> bool:
+        """Never."""
+        return False
+
+    def result(self) -> SurveyReport:
+        """What it was told to answer."""
+        self.close()
+        if isinstance(self._answer, SurveyReport):
+            return self._answer
+        assert self._answer
+        raise self._answer
+
+    def close(self) -> None:
+        """Give it back."""
+        self.closed = True
+        os.close(self._read_end)
+        os.close(self._write_end)
+
+
+class Desk:
+    """The runs, with everything around them."""
+
+    def __init__(self) -> None:
+        self.listeners: list[tuple[Series, int]] = []
+        self.listeners_surveyed_seconds = 0.0
+        self.selector = selectors.DefaultSelector()
+        self.children: list[Child] = []
+        self.events: list[dict[str, Any]] = []
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, self.events.append, self.begin)
+
+    def begin(self, request: SurveyRequest) -> Any:
+        """As begin_survey() does."""
+        self.children.append(Child(request))
+        return self.children[-1]
+
+    def serve(self) -> None:
+        """What the agent's loop does."""
+        for key, _ in self.selector.select(0):
+            key.data()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """Ends the child that is left."""
+    desk = Desk()
+    yield desk
+    desk.runs.close()
+    desk.selector.close()
+    assert all(child.closed for child in desk.children)
+
+
+def reported(policy: str = "p", **more: Any) -> SurveyReport:
+    """What a child answers."""
+    given: dict[str, Any] = {
+        "policy": policy, "series": [(SERIES, 2)], "violating": {}, "told": [], "events": [],
+        "untold": 0,
+    }  # fmt: skip
+    return SurveyReport(**(given | more))
+
+
+def test_nothing_is_surveyed_before_it_is_wanted(desk: Desk) -> None:
+    """Without a policy there is nothing to judge by."""
+    desk.runs.tick(1e9)
+    assert desk.children == []
+
+
+def test_one_child_at_a_time_and_none_is_forgotten(desk: Desk) -> None:
+    """A survey that is wanted while one is under way comes after it."""
+    desk.runs.want()
+    desk.runs.tick(1.0)
+    desk.runs.want()
+    desk.runs.tick(2.0)
+    assert len(desk.children) == 1
+    desk.children[0].end(reported())
+    desk.serve()
+    desk.runs.tick(3.0)
+    assert len(desk.children) == 2
+    assert desk.listeners == [(SERIES, 2)]
+    assert desk.listeners_surveyed_seconds > 0
+
+
+def test_it_is_made_again_every_minute(desk: Desk) -> None:
+    """Listeners come and go by ways that no hook sees."""
+    desk.runs.want()
+    desk.runs.tick(100.0)
+    desk.children[0].end(reported())
+    desk.serve()
+    desk.runs.tick(100.0 + PERIOD_SECONDS - 1)
+    assert len(desk.children) == 1
+    desk.runs.tick(100.0 + PERIOD_SECONDS)
+    assert len(desk.children) == 2
+
+
+def test_what_was_told_is_said_to_the_next_child(desk: Desk) -> None:
+    """So that it is not told again; and what did not fit is asked for at once."""
+    desk.runs.want()
+    desk.runs.tick(1.0)
+    desk.children[0].end(reported(events=[(11, {"kind": "listener"})], untold=1))
+    desk.serve()
+    assert desk.events == [{"kind": "listener"}]
+    desk.runs.tick(1.1)
+    assert desk.children[1].request.told == (11,)
+    assert desk.children[1].request.told_under == "p"
+    assert desk.children[1].request.max_series == 9
+
+
+def test_a_failure_is_logged_once_and_not_fatal(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last counts stay, the next survey is made, and the log is not flooded."""
+    for number in range(3):
+        desk.runs.want()
+        desk.runs.tick(float(number))
+        desk.children[number].end(PortwatchError("no answer"))
+        desk.serve()
+    assert caplog.messages == ["no answer"]
+    desk.runs.want()
+    desk.runs.tick(9.0)
+    desk.children[3].end(reported(not_seen=["net:[5]: gone"]))
+    desk.serve()
+    assert caplog.messages[1:] == ["listeners not seen: net:[5]: gone"]
