@@ -29,15 +29,16 @@ struct bind {
 	u16 protocol;
 	u16 port; /* that is judged */
 	u16 requested_port;
-	u8 family; /* enum family_index */
-	u8 scope;  /* SCOPE_* */
-	u8 kind;   /* enum port_kind */
-	u8 label;  /* enum protocol_row */
+	u8 family;       /* enum family_index */
+	u8 scope;        /* SCOPE_* */
+	u8 kind;         /* enum port_kind */
+	u8 label;        /* enum protocol_row */
+	bool is_outside; /* a constant in each program: what it cannot use is left out of it */
 };
 
 static __always_inline u64 sock_of(const struct bind *bind)
 {
-	return bind->outside ? bind->outside : kernel_address(bind->sock);
+	return bind->is_outside ? bind->outside : kernel_address(bind->sock);
 }
 
 static __always_inline u8 protocol_label(u16 protocol)
@@ -69,6 +70,16 @@ static __always_inline u8 one_state(const struct control *control, u8 value)
 	return (value + control->zero) & 7;
 }
 
+/* Word by word: a helper that wrote into `bind` would have the compiler keep it in memory, and not
+ * see any more that is_outside is a constant. */
+static __always_inline void read_ipv6(struct bind *bind, u64 place)
+{
+	bind->address[0] = read_u32(place);
+	bind->address[1] = read_u32(place + 4);
+	bind->address[2] = read_u32(place + 8);
+	bind->address[3] = read_u32(place + 12);
+}
+
 #ifdef HAVE_KERNEL_TYPES
 /* The address and port that a socket has; `protocol` is known by then. */
 static __always_inline void describe_socket(const struct control *control, struct bind *bind)
@@ -84,8 +95,7 @@ static __always_inline void describe_socket(const struct control *control, struc
 		return;
 	}
 	bind->family = IPV6;
-	bpf_probe_read_kernel(bind->address, sizeof(bind->address),
-	                      (void *)(sock + OFFSET_SOCK_ADDRESS6));
+	read_ipv6(bind, sock + OFFSET_SOCK_ADDRESS6);
 	if (is_unspecified(bind->address) && !is_ipv6_only(sock))
 		bind->scope = SCOPE_DUAL;
 }
@@ -123,12 +133,13 @@ static __always_inline u32 address_index(struct tables *tables, const struct bin
 
 static __always_inline u32 endpoint_class(struct tables *tables, u32 port_class, u32 address)
 {
-	return tables->cross[(port_class * tables->address_classes + address) & (MAX_CROSS - 1)];
+	return tables
+	        ->cross[bounded(port_class * tables->address_classes + address, MAX_CROSS - 1)];
 }
 
 static __always_inline u32 port_class(struct tables *tables, const struct bind *bind, u8 kind)
 {
-	return tables->ports[kind & 1][protocol_row(bind->label)][bind->port];
+	return tables->ports[kind & 1][protocol_row(bind->label)][bounded(bind->port, PORTS - 1)];
 }
 
 static __always_inline struct cgroup_class *find_cgroup(u32 generation, u64 id)
@@ -187,7 +198,7 @@ static __always_inline bool in_host_network(struct tables *tables, const struct 
 	u64 host = tables->host_netns_cookie;
 
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside)
+	if (bind->is_outside)
 		return netns_inode_of_socket(bind->outside) == tables->host_netns_inode;
 #endif
 	return bpf_get_netns_cookie(bind->context) == (host ? host : bpf_get_netns_cookie(0));
@@ -196,7 +207,7 @@ static __always_inline bool in_host_network(struct tables *tables, const struct 
 static __always_inline u64 uid_gid(const struct bind *bind)
 {
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside)
+	if (bind->is_outside)
 		return task_uid_gid(bind->task);
 #endif
 	return bpf_get_current_uid_gid();
@@ -206,7 +217,7 @@ static __always_inline u64 uid_gid(const struct bind *bind)
 static __always_inline u64 cgroup_of(const struct bind *bind)
 {
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside)
+	if (bind->is_outside)
 		return id_of_cgroup(task_cgroup(bind->task));
 #endif
 	return current_cgroup();
@@ -225,7 +236,7 @@ static __always_inline struct cgroup_class *find_cgroup_class(struct tables *tab
 	struct cgroup_class *cgroup;
 
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside)
+	if (bind->is_outside)
 		return find_from_outside(tables->generation, bind->task);
 #endif
 	cgroup = find_cgroup(tables->generation, current_cgroup());
@@ -252,8 +263,8 @@ static __always_inline struct subject find_subject(struct tables *tables, const 
 	}
 	if (flags & USES_NETWORK)
 		index = index * 2 + in_host_network(tables, bind);
-	subject.row = tables->subjects[index & (MAX_SUBJECTS - 1)];
-	subject.workload = tables->row_workload[subject.row & (MAX_ROWS - 1)];
+	subject.row = tables->subjects[bounded(index, MAX_SUBJECTS - 1)];
+	subject.workload = tables->row_workload[bounded(subject.row, MAX_ROWS - 1)];
 	if (!subject.workload && cgroup)
 		subject.workload = cgroup->workload;
 	return subject;
@@ -264,7 +275,7 @@ static __always_inline u32 cell(struct tables *tables, const struct subject *sub
 {
 	u32 index = subject->row * tables->endpoints + endpoint;
 
-	return tables->decisions[index & (MAX_CELLS - 1)] & (MAX_OUTCOMES - 1);
+	return tables->decisions[bounded(index, MAX_CELLS - 1)];
 }
 
 struct judgement {
@@ -279,7 +290,7 @@ static __always_inline struct judgement find_outcome(struct tables *tables, cons
 	u32 endpoint = endpoint_class(tables, port_class(tables, bind, bind->kind),
 	                              address_index(tables, bind));
 	struct judgement judgement = {
-		.outcome = tables->uniform[endpoint & (MAX_ENDPOINTS - 1)],
+		.outcome = tables->uniform[bounded(endpoint, MAX_ENDPOINTS - 1)],
 		.lasting = true,
 	};
 
@@ -292,6 +303,11 @@ static __always_inline struct judgement find_outcome(struct tables *tables, cons
 			judgement.lasting = subject.known && !(tables->flags & BEYOND_OBSERVED_KEY);
 		}
 	}
-	judgement.outcome &= MAX_OUTCOMES - 1;
 	return judgement;
+}
+
+static __always_inline const struct outcome *outcome_of(struct tables *tables,
+                                                        const struct judgement *judgement)
+{
+	return &tables->outcomes[bounded(judgement->outcome, MAX_OUTCOMES - 1)];
 }

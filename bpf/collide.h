@@ -54,7 +54,7 @@ static __always_inline void report_collision(const struct control *control, stru
 static __always_inline int port_refused(u64 sock, u16 port, int result)
 {
 	struct control *control = at(MAP(control), 0);
-	struct bind bind = { .outside = sock };
+	struct bind bind = { .is_outside = true, .outside = sock };
 
 	if (!result || !port || !control || !is_ours(control, sock))
 		return 0;
@@ -103,7 +103,7 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 {
 	struct control *control = at(MAP(control), 0);
 	struct user_sockaddr address = {};
-	struct bind bind = {};
+	struct bind bind = { .is_outside = true };
 	u64 registers;
 
 	if (context->result != -EADDRINUSE || !control)

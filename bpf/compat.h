@@ -23,10 +23,29 @@
 #define EPERM 1
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
 #define REFUSE 0
+#define MAX_ERRNO 4095 /* the kernel's own; 7.2's verifier wants it proved */
+
+/* `value & mask`, where the compiler knows that the mask changes nothing and would leave it out,
+ * and the verifier does not know. */
+static __always_inline u64 bounded(u64 value, u64 mask)
+{
+	asm volatile("%0 &= %1" : "+r"(value) : "r"(mask));
+	return value;
+}
+
+/* As the kernel returns errors; before 7.x the verifier does not follow a negation. */
+static __always_inline int as_result(u64 error)
+{
+	s64 result = 0;
+
+	error = bounded(error, MAX_ERRNO);
+	asm volatile("%0 -= %1" : "+r"(result) : "r"(error));
+	return result;
+}
 
 #ifdef HAVE_SET_RETVAL
 #define denial_error(chosen) (chosen)
-#define set_denial_error(chosen) bpf_set_retval(-(int)(chosen))
+#define set_denial_error(chosen) bpf_set_retval(as_result(chosen))
 #else
 #define denial_error(chosen) EPERM
 #define set_denial_error(chosen) ((void)(chosen))

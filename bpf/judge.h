@@ -9,16 +9,16 @@
 
 static __always_inline u32 verdict_of(struct tables *tables, const struct judgement *judgement)
 {
-	return judgement->outcome ? tables->outcomes[judgement->outcome].verdict : ALLOWED;
+	return judgement->outcome ? outcome_of(tables, judgement)->verdict : ALLOWED;
 }
 
 /* What a denial returns; the bind hooks cannot say just any errno on every kernel. */
 static __always_inline u16 error_of(struct tables *tables, const struct bind *bind,
                                     const struct judgement *judgement)
 {
-	u16 chosen = tables->outcomes[judgement->outcome & (MAX_OUTCOMES - 1)].error;
+	u16 chosen = outcome_of(tables, judgement)->error;
 
-	return bind->outside ? chosen : denial_error(chosen);
+	return bind->is_outside ? chosen : denial_error(chosen);
 }
 
 /* Userspace looks whose the port is already, where the kernel might let two have it. */
@@ -50,7 +50,7 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	if (!counters)
 		return ALLOWED;
 	if (seen && allowed && seen->allowed == allowed) {
-		observe_again(seen);
+		observe_again(seen, bind);
 		count_bind((u64 *)counters->binds, bind, ALLOWED);
 		return ALLOWED;
 	}

@@ -75,7 +75,7 @@ static __always_inline int starts_to_listen(struct bpf_sock_ops *context)
 {
 	struct control *control = at(MAP(control), 0);
 	struct bpf_sock *sock = context->sk;
-	struct bind bind = { .protocol = IPPROTO_TCP, .kind = NUMBERED };
+	struct bind bind = { .is_outside = true, .protocol = IPPROTO_TCP };
 	struct mark *mark;
 
 	if (!control || !sock)

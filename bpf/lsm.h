@@ -26,7 +26,7 @@ static __always_inline bool take_sockaddr(struct bind *bind, u64 place, s64 byte
 		bind->address[3] = read_u32(place + 4);
 	} else if (family == AF_INET6 && bytes >= SOCKADDR_IN6_BYTES) {
 		bind->family = IPV6;
-		bpf_probe_read_kernel(bind->address, sizeof(bind->address), (void *)(place + 8));
+		read_ipv6(bind, place + 8);
 	} else {
 		return false;
 	}
@@ -42,9 +42,8 @@ static __always_inline int judge_sctp(const struct control *control, struct bind
 	u16 error = 0;
 
 	bind->label = one_state(control, ROW_SCTP);
-	if (judge(control, bind, &error) == DENIED)
-		return -(int)error;
-	return 0;
+	judge(control, bind, &error);
+	return as_result(error);
 }
 
 static __always_inline bool is_sctp(u64 sock)
@@ -60,6 +59,7 @@ static __always_inline int before_sctp_bind(u64 socket, u64 address, s64 bytes)
 	struct control *control = at(MAP(control), 0);
 	struct bind bind = {
 		.protocol = IPPROTO_SCTP,
+		.is_outside = true,
 		.outside = read_u64(socket + OFFSET_SOCKET_SK),
 		.task = bpf_get_current_task(),
 	};
@@ -77,6 +77,7 @@ static __always_inline int before_sctp_bindx(u64 sock, int option, u64 addresses
 	struct control *control = at(MAP(control), 0);
 	struct bind bind = {
 		.protocol = IPPROTO_SCTP,
+		.is_outside = true,
 		.outside = sock,
 		.task = bpf_get_current_task(),
 	};
@@ -106,7 +107,11 @@ static __always_inline int before_listen(u64 sock, struct mark *mark)
 {
 	struct control *control = at(MAP(control), 0);
 	struct counters *counters = at(MAP(counters), 0);
-	struct bind bind = { .outside = sock, .task = bpf_get_current_task() };
+	struct bind bind = {
+		.is_outside = true,
+		.outside = sock,
+		.task = bpf_get_current_task(),
+	};
 	u16 family = read_u16(sock + OFFSET_SOCK_FAMILY);
 	struct judgement judgement;
 	struct tables *tables;
@@ -132,7 +137,7 @@ static __always_inline int before_listen(u64 sock, struct mark *mark)
 	}
 	error = verdict == DENIED ? error_of(tables, &bind, &judgement) : 0;
 	count_and_report(tables, counters, &bind, &judgement, verdict, error);
-	return -(int)error;
+	return as_result(error);
 }
 
 #endif

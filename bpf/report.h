@@ -52,22 +52,28 @@ static __always_inline u64 fingerprint(const struct control *control, u32 genera
 	return sum | 1;
 }
 
+/* LSM programs had no coarse clock, which is the same one, on 6.12. */
+static __always_inline u64 cheap_clock_ns(const struct bind *bind)
+{
+	return bind->is_outside ? bpf_ktime_get_ns() : coarse_clock_ns();
+}
+
 /* Not atomic: `learn` wants an idea of how often, the counters are exact. */
-static __always_inline void observe_again(struct observed *seen)
+static __always_inline void observe_again(struct observed *seen, const struct bind *bind)
 {
 	u64 jiffies = bpf_jiffies64();
 
 	seen->count++;
 	if (jiffies - seen->last_jiffies >= JIFFIES_OF_A_LOOK) {
 		seen->last_jiffies = jiffies;
-		seen->last_ns = coarse_clock_ns();
+		seen->last_ns = cheap_clock_ns(bind);
 	}
 }
 
 static __always_inline u64 pid_tgid(const struct bind *bind)
 {
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside)
+	if (bind->is_outside)
 		return task_pid_tgid(bind->task);
 #endif
 	return bpf_get_current_pid_tgid();
@@ -81,10 +87,10 @@ static __always_inline void observe(struct observed *seen, const struct observed
 
 	if (seen) {
 		seen->allowed = allowed;
-		observe_again(seen);
+		observe_again(seen, bind);
 		return;
 	}
-	first.first_ns = first.last_ns = coarse_clock_ns();
+	first.first_ns = first.last_ns = cheap_clock_ns(bind);
 	first.last_jiffies = bpf_jiffies64();
 	first.pid = pid_tgid(bind) >> 32;
 	first.uid = uid_gid(bind);
@@ -153,7 +159,7 @@ struct happening {
 static __always_inline void read_comm(const struct bind *bind, struct event *event)
 {
 #ifdef HAVE_KERNEL_TYPES
-	if (bind->outside) {
+	if (bind->is_outside) {
 		read_task_comm(bind->task, event->comm, sizeof(event->comm));
 		return;
 	}
@@ -231,7 +237,7 @@ static __always_inline void count_and_report(struct tables *tables, struct count
 {
 	struct happening violation = {
 		.kind = EVENT_VIOLATION,
-		.constraint = tables->outcomes[judgement->outcome & (MAX_OUTCOMES - 1)].constraint,
+		.constraint = outcome_of(tables, judgement)->constraint,
 		.workload = judgement->workload,
 		.verdict = verdict,
 		.error = error,

@@ -122,7 +122,9 @@ HOOKS: tuple[Hook, ...] = (
 
 def wanted_hooks(features: Feature) -> list[Hook]:
     """The hooks to load on a kernel with these features."""
-    wanted = [hook for hook in HOOKS if hook.needs in features]
-    if Feature.FUNCTION_EXIT in features:
-        wanted.remove(SYS_EXIT_BIND)
-    return wanted
+    functions = Feature.FUNCTION_EXIT in features
+    return [
+        hook
+        for hook in HOOKS
+        if hook.needs in features and not (functions and hook is SYS_EXIT_BIND)
+    ]
