@@ -15,6 +15,7 @@ from portwatch.kernel.hooks import PROGRAM_CGROUP_SOCK_ADDR
 
 ATTACH_INET4_CONNECT = 10
 HELPER_BPF_BIND = 64
+HELPER_SET_RETVAL = 187
 
 USER_IP4, USER_PORT = 4, 24  # offsets in struct bpf_sock_addr
 R0, R1, R2, R3, R10 = 0, 1, 2, 3, 10
@@ -49,6 +50,11 @@ def rewriting_port(port: int) -> Instructions:
 def rewriting_address(address: str) -> Instructions:
     """Whatever IPv4 address is asked for becomes this one."""
     return rewriting(USER_IP4, struct.unpack("=i", socket.inet_aton(address))[0])
+
+
+def overruling() -> Instructions:
+    """Whatever was refused before is let through: bpf_set_retval(0)."""
+    return [instruction(0xB7, R1), instruction(0x85, value=HELPER_SET_RETVAL), *let_go()]
 
 
 def taking_port(port: int) -> Instructions:

@@ -23,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
+import native_calls
 import offspring
 import socket_steps
 from socket_steps import FAMILIES, SOCKET_KINDS, libc
@@ -228,7 +229,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "drop": drop_privileges,
     "release": release,
     "sysctl": sysctl,
-    "native": socket_steps.load_native,
+    "native": native_calls.load,
     "take": socket_steps.take,
     "stand": socket_steps.stand,
     "forget": socket_steps.forget,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+import native_calls
 import socket_steps
 
 ACTIVATED = 3  # SD_LISTEN_FDS_START
@@ -50,10 +51,10 @@ def spawn(
 
 def clone_into(cgroup: str | None) -> int:
     """As fork(), into the cgroup at once."""
-    assert cgroup and socket_steps.native
+    assert cgroup is not None
     directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return socket_steps.check(socket_steps.native.clone_into(directory))
+        return native_calls.clone_into(directory)
     finally:
         os.close(directory)
 

@@ -6,6 +6,7 @@ Standard library only: binder_process.py runs alone, and takes steps and gives a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -14,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import native_calls
+
 IPPROTO_MPTCP = 262
 IPPROTO_SCTP = 132
-BACKLOG = 64
+MANY_GROUPS = 10_000
 REACHED_SECONDS = 2
 LINGER_RESET = struct.pack("ii", 1, 0)  # a closed connection leaves no port behind
-IOSQE_ASYNC = 16
-IORING_SETUP_SQPOLL = 2
 
 SOCKET_KINDS = {
     "tcp": (socket.SOCK_STREAM, 0),
@@ -33,25 +34,9 @@ SOCKET_KINDS = {
     "frames": (socket.SOCK_RAW, 0),
 }
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "packet": socket.AF_PACKET}
-RINGS = {
-    "io_uring": (0, 0),
-    "io_uring worker": (IOSQE_ASYNC, 0),
-    "sqpoll": (0, IORING_SETUP_SQPOLL),
-}
-ENTRIES_32 = {"int80": 0, "socketcall": 1}
 
 libc = ctypes.CDLL(None, use_errno=True)
-native: ctypes.CDLL | None = None
 sockets: dict[str, socket.socket] = {}
-
-
-def load_native(path: str) -> int:
-    """The calls of native_calls.c, from here on."""
-    global native
-    native = ctypes.CDLL(path)
-    for name in ("ring_bind", "ring_listen", "bind32", "listen32", "clone_into", "copy_descriptor"):
-        getattr(native, name).restype = ctypes.c_long
-    return 0
 
 
 def take(name: str, steps: list[list[Any]]) -> dict[str, Any]:
@@ -103,7 +88,7 @@ def make(name: str, protocol: str, family: str) -> None:
 
 def set_option(name: str, level: int, option: int, value: int | str) -> None:
     """An option, a number or text."""
-    raw = value.encode() if isinstance(value, str) else value
+    raw = value.encode() if isinstance(value, str) else struct.pack("=I", value)
     sockets[name].setsockopt(level, option, raw)
 
 
@@ -118,15 +103,10 @@ def packed(name: str, address: str, port: int) -> bytes:
 
 def bind(name: str, address: str, port: int, via: str = "") -> None:
     """bind(), by the usual call or by another."""
-    if not via:
-        sockets[name].bind((address, port))
-        return
-    fd, raw = sockets[name].fileno(), packed(name, address, port)
-    assert native
-    if via in RINGS:
-        check(native.ring_bind(fd, raw, len(raw), *RINGS[via]))
+    if via:
+        native_calls.bind(sockets[name].fileno(), packed(name, address, port), via)
     else:
-        check(native.bind32(fd, raw, len(raw), ENTRIES_32[via]))
+        sockets[name].bind((address, port))
 
 
 def bind_raw(name: str, sockaddr: str) -> None:
@@ -138,15 +118,10 @@ def bind_raw(name: str, sockaddr: str) -> None:
 
 def listen(name: str, via: str = "") -> None:
     """listen(), by the usual call or by another."""
-    fd = sockets[name].fileno()
-    if not via:
-        sockets[name].listen(BACKLOG)
-        return
-    assert native
-    if via in RINGS:
-        check(native.ring_listen(fd, BACKLOG, *RINGS[via]))
+    if via:
+        native_calls.listen(sockets[name].fileno(), via)
     else:
-        check(native.listen32(fd, BACKLOG, ENTRIES_32[via]))
+        sockets[name].listen(native_calls.BACKLOG)
 
 
 def connect(name: str, address: str, port: int) -> None:
@@ -166,6 +141,20 @@ def disconnect(name: str) -> None:
 def shut_down(name: str) -> None:
     """shutdown(SHUT_RD), which ends listening."""
     sockets[name].shutdown(socket.SHUT_RD)
+
+
+def use_up_memory(name: str) -> None:
+    """Join multicast groups until the kernel has no memory left for this (IPv6) socket."""
+    loopback = struct.pack("=I", socket.if_nametoindex("lo"))
+    for number in range(MANY_GROUPS):
+        group = socket.inet_pton(socket.AF_INET6, f"ff02::{number:x}")
+        try:
+            sockets[name].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group + loopback)
+        except OSError as err:
+            if err.errno in (errno.ENOMEM, errno.ENOBUFS):
+                return
+            raise
+    raise OSError(errno.ERANGE, "there was memory for every group")
 
 
 def accept(name: str, server: str) -> None:
@@ -204,15 +193,7 @@ def receive(name: str, path: str) -> None:
 
 def copy_from(name: str, pid: int, fd: int) -> None:
     """Take over a socket of another process, which need not know."""
-    assert native
-    sockets[name] = socket.socket(fileno=check(native.copy_descriptor(pid, fd)))
-
-
-def check(result: int) -> int:
-    """What a native call said; OSError where that is an errno."""
-    if result < 0:
-        raise OSError(-result, os.strerror(-result))
-    return result
+    sockets[name] = socket.socket(fileno=native_calls.copy_descriptor(pid, fd))
 
 
 STEPS: dict[str, Callable[..., None]] = {
@@ -225,6 +206,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "disconnect": disconnect,
     "shut down": shut_down,
     "accept": accept,
+    "use up memory": use_up_memory,
     "send": send_to,
     "join": join_cgroup,
     "pass": pass_to,

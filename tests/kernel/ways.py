@@ -80,6 +80,7 @@ V6ONLY: Option = (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 REUSE_ADDRESS: Option = (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 REUSE_PORT: Option = (socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 TO_DEVICE: Option = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, "lo\0")
+PORT_RANGE: Option = (socket.IPPROTO_IP, 51, PORT | PORT << 16)  # IP_LOCAL_PORT_RANGE
 REPAIR: Option = (socket.IPPROTO_TCP, 19, 1)
 
 
@@ -177,6 +178,8 @@ def picked() -> list[Way]:
             tuple(bound(a, 0, ("connect", a, SERVER)) for a in LOOPBACKS),
         )
     )
+    chosen = [bound(a, 0, protocol="udp", options=(PORT_RANGE,)) for a in LOOPBACKS]
+    ways.append(Way("UDP port 0 with IP_LOCAL_PORT_RANGE", Kind.PICKED, tuple(chosen)))
     for protocol in ("tcp", "mptcp"):
         binds = [bound(a, 0, ("listen",), protocol=protocol) for a in LOOPBACKS]
         binds.append(bound("::", 0, ("listen",), protocol=protocol, dual=True))
@@ -202,7 +205,11 @@ def without_bind() -> list[Way]:
         ways.append(Way(title, Kind.UNBOUND_LISTENS, tuple(listens)))
     late = [bound(a, 0, ("listen",), options=(NO_PORT,)) for a in LOOPBACKS]
     ways.append(Way("IP_BIND_ADDRESS_NO_PORT, then listen()", Kind.LATE_LISTENS, tuple(late)))
-    late = [bound(a, 0, ("connect", a, SERVER), options=(NO_PORT,)) for a in LOOPBACKS]
+    late = [
+        bound(a, 0, ("connect", a, SERVER), options=(NO_PORT,), protocol=p)
+        for p in ("tcp", "udp")
+        for a in LOOPBACKS
+    ]
     ways.append(Way("IP_BIND_ADDRESS_NO_PORT, then connect()", Kind.LATE_CONNECTS, tuple(late)))
     for call in ("send", "connect"):
         unseen = [
