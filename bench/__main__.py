@@ -1,4 +1,4 @@
-"""`python -m bench [PART...]`: prints the table; parts are binds, policies, agent."""
+"""`python -m bench [PART...]`: prints the table; parts as in PARTS."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import platform
 import sys
 
-from bench import agent_cost, bind_cost, policy_cost
+from bench import agent_cost, bind_cost, listener_cost, policy_cost
 from bench.ground import prepared
 from bench.rows import Row, table
 
-PARTS = {"binds": bind_cost.measure, "policies": policy_cost.measure, "agent": agent_cost.measure}
+PARTS = {
+    "binds": bind_cost.measure,
+    "policies": policy_cost.measure,
+    "agent": agent_cost.measure,
+    "listeners": listener_cost.measure,
+}
 
 
 def main(wanted: list[str]) -> None:

@@ -19,7 +19,7 @@ from portwatch.node.errand import Errand
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 60.0
-MAX_TOLD = 4096  # sockets that violate one policy at a time; more are only counted
+MAX_TOLD = 1024  # sockets that violate one policy at a time; more are only counted
 EVENTS_AT_ONCE = 200
 MAX_WARNINGS = 64
 
