@@ -66,9 +66,7 @@ static __always_inline int port_refused(u64 sock, u16 port, int result)
 	return 0;
 }
 
-#ifdef HAVE_TASK_PT_REGS
-
-#define EADDRINUSE 98
+#ifdef HAVE_ONLY_SYS_EXIT
 
 struct sys_exit {
 	u64 common;
@@ -97,6 +95,14 @@ static __always_inline u64 socket_of_descriptor(u64 task, u32 descriptor)
 	return read_u64(socket + OFFSET_SOCKET_SK);
 }
 
+/* By portwatch, with that very errno: no collision. */
+static __always_inline bool was_denied(u64 task)
+{
+	u64 thread = task_pid_tgid(task);
+
+	return !bpf_map_delete_elem_((u64)MAP(denied_threads), &thread);
+}
+
 /* Where nothing may be attached to the kernel's functions: what was asked for, by the registers
  * and the memory of the task. It may have changed the latter meanwhile, and fool itself. */
 static __always_inline int bind_ended(const struct sys_exit *context)
@@ -109,6 +115,8 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 	if (context->result != -EADDRINUSE || !control)
 		return 0;
 	bind.task = bpf_get_current_task();
+	if (was_denied(bind.task))
+		return 0;
 	registers = (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
 	bind.outside = socket_of_descriptor(bind.task, read_u64(registers + OFFSET_REGS_FIRST));
 	bpf_probe_read_user(&address, sizeof(address),

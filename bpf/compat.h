@@ -21,9 +21,15 @@
 #include "layout.h"
 
 #define EPERM 1
+#define EADDRINUSE 98
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
 #define REFUSE 0
 #define MAX_ERRNO 4095 /* the kernel's own; 7.2's verifier wants it proved */
+
+/* Each system call pays for it, whatever it is: only where functions take no programs. */
+#if defined(HAVE_KERNEL_TYPES) && defined(HAVE_TASK_PT_REGS) && !defined(HAVE_FUNCTION_EXIT)
+#define HAVE_ONLY_SYS_EXIT
+#endif
 
 /* `value & mask`, where the compiler knows that the mask changes nothing and would leave it out,
  * and the verifier does not know. */

@@ -30,6 +30,18 @@ static __always_inline void describe(const struct control *control, struct bind 
 		bind->scope = SCOPE_DUAL;
 }
 
+static __always_inline int refuse(u16 error)
+{
+#ifdef HAVE_ONLY_SYS_EXIT
+	u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_boot_ns();
+
+	if (error == EADDRINUSE)
+		bpf_map_update_elem_((u64)MAP(denied_threads), &thread, &now, BPF_ANY);
+#endif
+	set_denial_error(error);
+	return REFUSE;
+}
+
 static __always_inline int before_bind(struct bpf_sock_addr *context, struct bind *bind)
 {
 	struct control *control = at(MAP(control), 0);
@@ -42,10 +54,8 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 	describe(control, bind, context, sock, context->protocol);
 	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
 	verdict = judge(control, bind, &error);
-	if (verdict == DENIED) {
-		set_denial_error(error);
-		return REFUSE;
-	}
+	if (verdict == DENIED)
+		return refuse(error);
 	leave_mark(control, sock, bind->port, verdict);
 	return PROCEED;
 }
@@ -63,10 +73,7 @@ static __always_inline int after_bind(const struct control *control, struct mark
 	describe(control, bind, sock, sock, sock->protocol);
 	bind->kind = mark->port ? NUMBERED : PICKED;
 	mark->verdict = judge_again(control, bind, mark->verdict, &error);
-	if (mark->verdict != DENIED)
-		return PROCEED;
-	set_denial_error(error);
-	return REFUSE;
+	return mark->verdict == DENIED ? refuse(error) : PROCEED;
 }
 
 int bind4(struct bpf_sock_addr *context)
@@ -177,7 +184,7 @@ int udp6_get_port(u64 *context)
 	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
 }
 
-#ifdef HAVE_TASK_PT_REGS
+#ifdef HAVE_ONLY_SYS_EXIT
 int sys_exit_bind(struct sys_exit *context)
 {
 	return bind_ended(context);

@@ -18,11 +18,12 @@ from types import FrameType
 from typing import Any
 
 from portwatch.agent.clock import Clock, iso
+from portwatch.agent.collisions import CollisionReports
 from portwatch.agent.event_format import Event, EventFormat
 from portwatch.agent.hub import EventHub, socket_path
-from portwatch.agent.metrics import AgentState
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource, PolicyWatch
 from portwatch.agent.publisher import Publisher, now_stored
+from portwatch.agent.state import AgentState
 from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.survey_runs import SurveyRuns
 from portwatch.errors import NotLoaded, PolicyError, PortwatchError
@@ -85,6 +86,9 @@ class Agent:
         )
         self._watch = PolicyWatch(source)
         self._surveys = SurveyRuns(str(pin_dir.path), max_series, self._selector, state, self._tell)
+        self._collisions = CollisionReports(
+            readings, publisher, self._format, self._selector, self._tell
+        )
 
     def publish(self, loaded: LoadedPolicy) -> None:
         """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
@@ -141,6 +145,7 @@ class Agent:
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
         self._surveys.close()
+        self._collisions.close()
         self._hub.close()
         self._events.close()
         self._cgroup_events.close()
@@ -167,7 +172,11 @@ class Agent:
         """Tell of the next records; False where there were none."""
         records = self._events.read()
         for record in records:
-            event = self._format.violation(record)
+            raw = layout.Event.from_buffer_copy(record)
+            if raw.kind != layout.EVENT_VIOLATION:
+                self._collisions.take(raw)
+                continue
+            event = self._format.violation(raw)
             if event is not None:
                 self._emit(event)
         return bool(records)
@@ -192,6 +201,7 @@ class Agent:
             self._reload(even_unchanged=self._reload_wanted)
             self._reload_wanted = False
         self._surveys.tick(now)
+        self._collisions.tick(now)
         if now >= self._next_look:
             self._next_look = now + TICK_SECONDS
             self._look_around(now)
@@ -203,6 +213,7 @@ class Agent:
                 f"{self._pin_dir.path} was unloaded: nothing is enforced any more",
                 hint="portwatch run starts it again",
             )
+        self._publisher.notice_others()
         if self._publisher.superseded():
             self._adopt()
         totals = self._readings.totals()
@@ -214,7 +225,9 @@ class Agent:
             self._next_rescan = now + RESCAN_SECONDS
             self._publisher.rescan()
             counts = self._readings.violations()
-            self._publisher.forget_names(n for c in counts for n in (c.constraint, c.workload))
+            counted = {n for c in counts for n in (c.constraint, c.workload)}
+            counted |= {key.workload for key in self._readings.collisions()}
+            self._publisher.forget_names(counted)
         untold = totals.events_suppressed + totals.events_lost
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()
@@ -269,6 +282,7 @@ class Agent:
         """Tell what is in the buffer already, and the tails of bursts, before the end."""
         while self._read_events():
             pass
+        self._collisions.close()
         over_by_now = self._clock.boot_ns() + SECOND_NS
         self._tails += self._tail.tails(self._readings.violations(), over_by_now)
         while self._tails:

@@ -73,9 +73,8 @@ class EventFormat:
         """Forget what was remembered of cgroups: ids are not given twice, but memory is finite."""
         self._workloads.clear()
 
-    def violation(self, record: bytes) -> Event | None:
+    def violation(self, raw: layout.Event) -> Event | None:
         """The event of one record; None where its violations were all told before."""
-        raw = layout.Event.from_buffer_copy(record)
         count = self._count_of(raw)
         if count <= 0:
             return None
@@ -91,15 +90,18 @@ class EventFormat:
             event["reason"] = reason
         if raw.error:
             event["errno"] = errno.errorcode[raw.error]
-        event["bind"] = self._bind(raw)
+        return {**event, **self.facts(raw), "count": count}
+
+    def facts(self, raw: layout.Event) -> Event:
+        """What was bound, and by whom: the part that every event about a bind has."""
+        facts: Event = {"bind": self._bind(raw)}
         if raw.socket_cgroup and raw.socket_cgroup != raw.cgroup:
             made_in = self._publisher.path_of(raw.socket_cgroup)
             if made_in is not None:
-                event["socket_workload"] = workload_of_cgroup(made_in)
-        event["workload"] = self._workload(raw)
-        event["process"] = self._process(raw)
-        event["count"] = count
-        return event
+                facts["socket_workload"] = workload_of_cgroup(made_in)
+        facts["workload"] = self._workload(raw)
+        facts["process"] = self._process(raw)
+        return facts
 
     def _bind(self, raw: layout.Event) -> Event:
         return {
@@ -128,7 +130,14 @@ class EventFormat:
             known = workload_of_cgroup(path) if path else {}
             if path:
                 self._workloads[raw.cgroup] = known
-        return {"name": self._publisher.names.text(raw.workload), **known}
+        return {"name": self._name(raw, known), **known}
+
+    def _name(self, raw: layout.Event, known: Event) -> str:
+        """The programs look nobody up where no constraint needs to know who it is."""
+        if raw.workload or "cgroup" not in known:
+            return self._publisher.names.text(raw.workload)
+        is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)
+        return self._publisher.workload_name(known["cgroup"], raw.uid, raw.gid, is_host)
 
     def _process(self, raw: layout.Event) -> Event:
         comm = raw.comm.decode("utf-8", "backslashreplace")

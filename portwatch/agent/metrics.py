@@ -8,41 +8,20 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from portwatch import __version__
-from portwatch.agent.survey_report import Series
-from portwatch.kernel.names import OTHER_NAME, Names
-from portwatch.kernel.readings import HookState, Readings, ViolationCount
+from portwatch.agent.port_metrics import PortMetrics
+from portwatch.agent.state import AgentState
+from portwatch.kernel.names import Names
+from portwatch.kernel.readings import HookState, Readings
+from portwatch.kernel.uncovered import uncovered
 
 EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
-LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
-VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
-
-
-@dataclass
-class AgentState:
-    """What the agent knows and the kernel does not."""
-
-    sha256: str = ""
-    mode: str = ""
-    source: str = ""
-    constraints: int = 0
-    generation: int = 0
-    enforcing: bool = False
-    last_load_successful: bool = False
-    last_load_success_seconds: float = 0.0
-    events: Counter[str] = field(default_factory=Counter)
-    map_fill: Callable[[], dict[str, tuple[int, int]]] = dict
-    unclassified: Callable[[], int] = int
-    uncovered: tuple[str, ...] = ()
-    listeners: list[tuple[Series, int]] = field(default_factory=list)
-    listeners_surveyed_seconds: float = 0.0
 
 
 class PortwatchCollector(Collector):
@@ -52,9 +31,8 @@ class PortwatchCollector(Collector):
         self, readings: Readings, names: Names, state: AgentState, max_series: int
     ) -> None:
         self._readings = readings
-        self._names = names
         self._state = state
-        self._max_series = max_series
+        self._ports = PortMetrics(readings, names, state, max_series)
         self._highest: Counter[tuple[str, str, str]] = Counter()
 
     def collect(self) -> Iterator[Metric]:
@@ -72,8 +50,7 @@ class PortwatchCollector(Collector):
             self._highest[labels] = max(self._highest[labels], count)
             binds.add_metric(labels, self._highest[labels])
         yield binds
-        yield from self._violations()
-        yield from self._listeners()
+        yield from self._ports.collect()
         yield from self._events()
         yield _counter(
             "portwatch_events_lost",
@@ -102,14 +79,15 @@ class PortwatchCollector(Collector):
             "records.",
             self._state.enforcing and all(h.attached for h in hooks if h.required),
         )
-        uncovered = GaugeMetricFamily(
+        gaps = GaugeMetricFamily(
             "portwatch_uncovered",
             "Ways to own a port that are not seen or not denied on this kernel; always 1.",
             labels=("gap",),
         )
-        for gap in self._state.uncovered:
-            uncovered.add_metric((gap,), 1)
-        yield uncovered
+        attached = {hook.name for hook in hooks if hook.attached}
+        for gap in uncovered(self._readings.features, attached):
+            gaps.add_metric((gap,), 1)
+        yield gaps
         build = GaugeMetricFamily(
             "portwatch_build_info",
             "The version of portwatch and of what it runs on; always 1.",
@@ -117,55 +95,6 @@ class PortwatchCollector(Collector):
         )
         build.add_metric((__version__, platform.python_version(), platform.release()), 1)
         yield build
-
-    def _violations(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(
-            "portwatch_violations",
-            f"Violations, denied or recorded; past {self._max_series} series all that are new are "
-            "counted under constraint, workload and port `other`.",
-            labels=VIOLATION_LABELS,
-        )
-        folded: Counter[tuple[str, str]] = Counter()
-        merged: dict[tuple[str, ...], int] = {}
-        for entry in self._readings.violations():
-            labels = self._violation_labels(entry)
-            if labels is None or (labels not in merged and len(merged) >= self._max_series):
-                folded[entry.verdict, entry.protocol] += entry.count
-            else:
-                merged[labels] = merged.get(labels, 0) + entry.count
-        for labels, count in merged.items():
-            family.add_metric(labels, count)
-        for (verdict, protocol), count in folded.items():
-            family.add_metric((OTHER_NAME, verdict, OTHER_NAME, protocol, OTHER_NAME), count)
-        yield family
-
-    def _violation_labels(self, entry: ViolationCount) -> tuple[str, ...] | None:
-        if not entry.constraint and not entry.workload:
-            return None
-        return (
-            self._names.text(entry.constraint),
-            entry.verdict,
-            self._names.text(entry.workload),
-            entry.protocol,
-            str(entry.port),
-        )
-
-    def _listeners(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "portwatch_listeners",
-            "Sockets that listen (UDP: bound, without a peer), by what the policy says of them; "
-            f"past {self._max_series} series workload and port are `other`, and port is "
-            "`ephemeral` where it counts as picked by the kernel.",
-            labels=LISTENER_LABELS,
-        )
-        for labels, count in self._state.listeners:
-            family.add_metric(labels, count)
-        yield family
-        yield _gauge(
-            "portwatch_listeners_last_survey_timestamp_seconds",
-            "When what listens was last looked at with success, in seconds since the epoch.",
-            self._state.listeners_surveyed_seconds,
-        )
 
     def _events(self) -> Iterator[Metric]:
         family = CounterMetricFamily(

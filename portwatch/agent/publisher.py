@@ -5,6 +5,7 @@ The `portwatch load` and `apply` commands use it for one swap, the agent for its
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import time
@@ -21,7 +22,10 @@ from portwatch.agent.subjects import Subjects, SubjectsFull
 from portwatch.errors import PolicyError, Problem
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
+from portwatch.kernel.foreign import others_run_after, own_programs
 from portwatch.kernel.generations import GENERATION_OFFSETS, forget_all_but
+from portwatch.kernel.hooks import HOOKS
+from portwatch.kernel.loading import link_target
 from portwatch.kernel.names import Names
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.slots import Slots
@@ -112,7 +116,19 @@ class Publisher:
             self.live = published
             self.slots.wait_for_readers()
             self._forget_all_but(generation)
+        self.notice_others()
         return published
+
+    def notice_others(self) -> None:
+        """Have ports judged again after the bind where another's program may have changed them."""
+        target = link_target(self._pin_dir, HOOKS[0])
+        path = self.path_of(target) if target else None
+        if path is None:
+            return
+        cgroup = self._tree.mount_point / path.lstrip("/")
+        with contextlib.suppress(OSError):  # it is going, or we are: nothing to judge any more
+            if others_run_after(cgroup, self._tree.mount_point, own_programs(self._pin_dir)):
+                self.slots.add_flags(layout.CONTROL_FOREIGN)
 
     def classify(self, path: str) -> bool:
         """Enter a new cgroup into the live policy; False where it is gone already.
@@ -162,6 +178,16 @@ class Publisher:
     def path_of(self, cgroup: int) -> str | None:
         """The path of a cgroup id; None where it is not classified."""
         return self.live.paths.get(cgroup) if self.live else None
+
+    def workload_name(self, cgroup: str, uid: int, gid: int, host_network: bool) -> str:
+        """What the policy in force calls a process, as the programs do."""
+        if self.live is None:
+            return cgroup_name(cgroup)
+        compiled = self.live.compiled
+        signature = compiled.cgroup_signature(cgroup) if compiled.uses_cgroups else 0
+        user, group = compiled.user_classes.get(uid, 0), compiled.group_classes.get(gid, 0)
+        row = compiled.subject_row(signature, user, group, host_network)
+        return row.workload or cgroup_name(cgroup)
 
     @property
     def map_fill(self) -> dict[str, tuple[int, int]]:

@@ -7,13 +7,13 @@ from contextlib import closing
 import click
 
 from portwatch.agent.agent import Agent, Emit
-from portwatch.agent.metrics import AgentState, PortwatchCollector, make_registry
+from portwatch.agent.metrics import PortwatchCollector, make_registry
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
+from portwatch.agent.state import AgentState
 from portwatch.agent.web import WebServer
 from portwatch.cli.enforcement import open_publisher
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
-from portwatch.kernel.uncovered import uncovered_gaps
 from portwatch.node.cgroups import CgroupTree
 
 
@@ -31,7 +31,6 @@ def serve(
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
             unclassified=lambda: publisher.unclassified,
-            uncovered=uncovered_gaps(readings.features),
         )
         with closing(Agent(pins, source, publisher, readings, state, emit, max_series)) as agent:
             collector = PortwatchCollector(readings, publisher.names, state, max_series)

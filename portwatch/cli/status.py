@@ -68,6 +68,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "enforcing": in_force is not None and all(h.attached for h in hooks if h.required),
         "policy": in_force,
         "hooks": {hook.name: hook.attached for hook in hooks},
+        "hooks_gone": readings.missing_hooks(),
         "binds": {
             verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
             for verdict in verdicts
@@ -86,7 +87,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "unjudged": totals.unjudged,
         "events_lost": totals.events_lost,
         "events_suppressed": totals.events_suppressed,
-        "uncovered": uncovered(meta.features),
+        "uncovered": uncovered(meta.features, {hook.name for hook in hooks if hook.attached}),
     }
 
 
@@ -110,7 +111,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             f"            sha256 {policy['sha256'][:12]}, generation {policy['generation']}",
             f"  mode      {policy['mode']}",
         ]
-    hooks = [name if up else f"{name} GONE" for name, up in facts["hooks"].items()]
+    hooks = [name for name, up in facts["hooks"].items() if up]
+    hooks += [f"{name} GONE" for name in facts["hooks_gone"]]
     binds = " · ".join(f"{verdict} {count:,}" for verdict, count in facts["binds"].items())
     lines += [
         f"  hooks     {', '.join(hooks)}",

@@ -25,6 +25,9 @@ ATTACH_LSM = 27
 ATTACH_PERF_EVENT = 41
 
 
+NOTHING = Feature(0)
+
+
 class Place(Enum):
     """What a program is attached to."""
 
@@ -46,7 +49,7 @@ class Hook:
     purpose: str
     required: bool = False
     target: str = ""
-    needs: Feature = Feature(0)
+    needs: Feature = NOTHING
 
     @property
     def is_cgroup(self) -> bool:

@@ -78,7 +78,7 @@ class _Load:
                 raise
 
     def pin_maps(self) -> None:
-        _make_room_for_the_rest(self.descriptors["violations"])
+        _make_room_for_the_rest(self.descriptors)
         if "control" in self.made:
             _sow_seeds(self.made["control"])
         for name, fd in self.made.items():
@@ -211,16 +211,22 @@ def _name_cgroup(fd: int, cgroup: Path) -> None:
         del control  # or the map could not be closed
 
 
-def _make_room_for_the_rest(fd: int) -> None:
-    """The entries that count what a full map has no room for; see find_violation()."""
+def _make_room_for_the_rest(descriptors: dict[str, int]) -> None:
+    """The entries that count what a full map has no room for; see find_violation() and
+    find_collision()."""
+    violations, collisions = descriptors["violations"], descriptors["collisions"]
     for protocol in range(layout.PROTOCOL_LABELS):
         for verdict in (1, 2):
             key = layout.ViolationKey(protocol=protocol, verdict=verdict)
-            result = libbpf.library().bpf_map_update_elem(
-                fd, bytes(key), bytes(layout.Violation()), libbpf.UPDATE_NOEXIST
-            )
-            if result != -errno.EEXIST:
-                libbpf.check(result, "violations")
+            _put_new(violations, bytes(key), bytes(layout.Violation()))
+        where = layout.CollisionKey(protocol=protocol)
+        _put_new(collisions, bytes(where), bytes(layout.Collision()))
+
+
+def _put_new(fd: int, key: bytes, value: bytes) -> None:
+    result = libbpf.library().bpf_map_update_elem(fd, key, value, libbpf.UPDATE_NOEXIST)
+    if result != -errno.EEXIST:
+        libbpf.check(result, "making room for the rest")
 
 
 def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:

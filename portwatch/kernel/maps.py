@@ -98,6 +98,9 @@ MAPS: dict[str, MapSpec] = {
         16384,
         "ports that workloads fought over; the rest is counted under one entry",
     ),
+    "denied_threads": MapSpec(
+        libbpf.MAP_LRU_HASH, 8, 8, 4096, 0, "from a denial with EADDRINUSE to the end of its bind()"
+    ),
     "marks": MapSpec(
         libbpf.MAP_SK_STORAGE,
         4,

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 
 from portwatch.kernel import libbpf
-from portwatch.kernel.btf import Field, KernelTypes
+from portwatch.kernel.btf import KernelTypes
 from portwatch.kernel.features import Feature, KernelFacts
 from portwatch.kernel.hooks import (
     ATTACH_FEXIT,
@@ -108,7 +108,9 @@ def _tries_function_exit(types: KernelTypes, _fields: Fields) -> bool:
 def _tries_task_pt_regs(_types: KernelTypes, _fields: Fields) -> bool:
     task = _instruction(0x85, immediate=HELPER_CURRENT_TASK_BTF)
     move = _instruction(0xBF, register=1, source=0)
-    return _loads([task, move, _instruction(0x85, immediate=HELPER_TASK_PT_REGS)], PROGRAM_TRACEPOINT)
+    return _loads(
+        [task, move, _instruction(0x85, immediate=HELPER_TASK_PT_REGS)], PROGRAM_TRACEPOINT
+    )
 
 
 _TRIALS: dict[Feature, Trial] = {

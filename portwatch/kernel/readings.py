@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from portwatch.kernel import layout, libbpf
 from portwatch.kernel.hooks import HOOKS
@@ -44,6 +45,15 @@ class ViolationCount:
     first_ns: int
 
 
+class CollisionKey(NamedTuple):
+    """Who could not have which port: a number in Names, and of layout.PROTOCOL_NAMES. Workload
+    and port both 0: what the map had no room for."""
+
+    workload: int
+    port: int
+    protocol: int
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedBind:
     """Binds alike, let through or not; `uid` is the first one's. `port` 0: the kernel picked.
@@ -79,11 +89,12 @@ class Readings:
         self._counters = pin_dir.open_map("counters")
         self._violations = pin_dir.open_map("violations")
         self._observed = pin_dir.open_map("observed")
+        self._collisions = pin_dir.open_map("collisions")
         self.features: int = read_meta(pin_dir).features
 
     def close(self) -> None:
         """Give the maps back."""
-        for opened in (self._counters, self._violations, self._observed):
+        for opened in (self._counters, self._violations, self._observed, self._collisions):
             opened.close()
 
     def totals(self) -> Totals:
@@ -131,6 +142,22 @@ class Readings:
                 )
         found.sort(key=lambda count: count.first_ns)
         return found
+
+    def collisions(self) -> dict[CollisionKey, int]:
+        """How many binds failed with EADDRINUSE; zeros left out."""
+        found = {}
+        for key, value in self._collisions.items():
+            where = layout.CollisionKey.from_buffer_copy(key)
+            count = layout.Collision.from_buffer_copy(value).count
+            if count:
+                found[CollisionKey(where.workload, where.port, where.protocol)] = count
+        return found
+
+    def collision_count(self, key: CollisionKey) -> int:
+        """The same of one workload and port."""
+        where = layout.CollisionKey(workload=key.workload, port=key.port, protocol=key.protocol)
+        value = self._collisions.get(bytes(where))
+        return int(layout.Collision.from_buffer_copy(value).count) if value else 0
 
     def observed(self) -> list[ObservedBind]:
         """The binds seen lately, in no order."""

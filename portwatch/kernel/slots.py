@@ -61,9 +61,14 @@ class Slots:
 
     def publish(self, generation: int, control_flags: int) -> None:
         """Make the filled slot the live one: one aligned store, after which nobody new reads
-        the old. Flags are only ever added (see may_refuse_picked() in portwatch.c)."""
-        self._control.flags |= control_flags
+        the old."""
+        self.add_flags(control_flags)
         self._control.generation = generation
+
+    def add_flags(self, control_flags: int) -> None:
+        """Flags are only ever added: sockets carry marks that were left under them."""
+        if control_flags & ~self._control.flags:
+            self._control.flags |= control_flags
 
     def wait_for_readers(self) -> None:
         """Return when every program that was running has ended.

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from portwatch.kernel.features import LOST_WITHOUT, Feature
 
 ALWAYS: dict[str, str] = {
-    "listen_without_bind": "listen() without bind() takes a port that no hook here sees",
-    "udp_autobind": "a UDP socket that sends or connects without bind() takes a port unseen",
-    "bind_address_no_port": "IP_BIND_ADDRESS_NO_PORT with port 0, then listen(), is unseen",
-    "sctp": "SCTP sockets never reach the cgroup hooks",
-    "rewritten": "another BPF program on the bind hooks can change the port after it was judged",
-    "raw": "raw and packet sockets never reach the cgroup hooks",
+    "udp_autobind": "a UDP socket that sends or connects without bind() takes a port that no hook "
+    "sees; `portwatch listeners` does",
+    "bpf_bind": "a bind that another BPF program makes (bpf_bind() before a connect) passes no "
+    "hook",
+    "raw": "raw and packet sockets see what is sent to any port, and own none",
+    "steered": "sk_lookup programs, TPROXY and NAT hand a port's traffic to a socket that is bound "
+    "elsewhere",
 }
+
+COLLISION_HOOKS = {"tcp_get_port", "udp4_get_port", "udp6_get_port", "sys_exit_bind"}
+LISTEN_UNSEEN = "{} takes a port that no hook here sees"
+LISTEN_RECORDED = "listen() without bind() is recorded where the policy is against it, not refused"
+REWRITTEN = (
+    "another BPF program on the bind hooks can change the port after it was judged: noticed by a "
+    "running agent only, within a second"
+)
 
 WITHOUT: dict[Feature, str] = {
     Feature.SET_RETVAL: "errno",
@@ -20,14 +31,23 @@ WITHOUT: dict[Feature, str] = {
 }
 
 
-def uncovered(features: int) -> dict[str, str]:
-    """Gap → what it means, on a kernel with these features (kernel.features.Feature bits)."""
+def uncovered(features: int, attached: AbstractSet[str]) -> dict[str, str]:
+    """Gap → what it means, on a kernel with these features (kernel.features.Feature bits), with
+    these hooks attached."""
+    gaps = dict(ALWAYS)
+    if "listen" not in attached:
+        gaps["listen_without_bind"] = LISTEN_UNSEEN.format("listen() without bind()")
+        gaps["bind_address_no_port"] = LISTEN_UNSEEN.format(
+            "IP_BIND_ADDRESS_NO_PORT with port 0, then listen(),"
+        )
+    elif "socket_listen" not in attached:
+        gaps["listen_without_bind"] = LISTEN_RECORDED
+    if not {"socket_bind", "sctp_bind_connect"} <= attached:
+        gaps["sctp"] = "SCTP sockets never reach the cgroup hooks"
+    if not attached & COLLISION_HOOKS:
+        gaps["collision"] = "binds that fail because the port is taken are not seen"
+    gaps["rewritten"] = REWRITTEN
     lacking = {
         gap: LOST_WITHOUT[feature] for feature, gap in WITHOUT.items() if not features & feature
     }
-    return {**ALWAYS, **lacking}
-
-
-def uncovered_gaps(features: int) -> tuple[str, ...]:
-    """The gaps' names alone, as `portwatch_uncovered{gap}` has them."""
-    return tuple(uncovered(features))
+    return {**gaps, **lacking}

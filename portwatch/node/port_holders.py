@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from portwatch.errors import KernelError
 from portwatch.node.errand import Errand, answer
 from portwatch.node.listeners import Listener, find_holders
 from portwatch.node.socket_holders import Holder
@@ -14,24 +16,42 @@ TIMEOUT_SECONDS = 10.0
 MAX_HOLDERS = 64  # a port with many connections has thousands
 
 
-def begin_find_holders(netns_inode: int, protocol: str, port: int) -> Errand[list[Listener]]:
-    """`find_holders()` in a child, at most the first MAX_HOLDERS; PortwatchError as it has them."""
-    arguments = [str(netns_inode), protocol, str(port)]
-    what = f"the search for the holder of {protocol} port {port}"
+@dataclass(frozen=True)
+class PortQuestion:
+    """Who holds a port of a network namespace, which is named by its inode."""
+
+    network: int
+    protocol: str
+    port: int
+
+
+def begin_find_holders(questions: Sequence[PortQuestion]) -> Errand[list[list[Listener]]]:
+    """`find_holders()` in a child, for each question at most the first MAX_HOLDERS; none where the
+    namespace is gone or closed. PortwatchError where the child fails."""
+    arguments = [f"{one.network}:{one.protocol}:{one.port}" for one in questions]
+    what = "the search for the holders of ports"
     return Errand(what, __name__, arguments, _parse, timeout_seconds=TIMEOUT_SECONDS)
 
 
-def _parse(answered: Any) -> list[Listener]:
-    listeners = []
-    for fields in answered:
-        holder = fields.pop("holder")
-        listeners.append(Listener(**fields, holder=Holder(**holder) if holder else None))
-    return listeners
+def _parse(answered: Any) -> list[list[Listener]]:
+    return [[_listener(fields) for fields in found] for found in answered]
+
+
+def _listener(fields: dict[str, Any]) -> Listener:
+    holder = fields.pop("holder")
+    return Listener(**fields, holder=Holder(**holder) if holder else None)
 
 
 def _work() -> object:
-    netns_inode, protocol, port = sys.argv[1:]
-    found = find_holders(int(netns_inode), protocol, int(port))
+    return [_holders(argument) for argument in sys.argv[1:]]
+
+
+def _holders(question: str) -> list[dict[str, Any]]:
+    network, protocol, port = question.split(":")
+    try:
+        found = find_holders(int(network), protocol, int(port))
+    except KernelError:
+        return []
     return [asdict(one) for one in found[:MAX_HOLDERS]]
 
 

@@ -65,9 +65,9 @@ class CompiledPolicy:
     kind 1 picked by the kernel. `endpoint_classes`: [port class × address_class_count +
     address class]. `address_classes`: (prefix length, 16 bytes, class) for longest-prefix
     match. `ephemeral_gate`: the port class that tells whether a list allows `ephemeral/tcp`, by
-    outcome LISTED. `uniform`: per endpoint class the outcome that every subject gets, or NOT_UNIFORM.
-    `user_classes`, `group_classes`: id → class, absent ids are class 0. Where a `uses_` is
-    False, its dimension changes no outcome and no workload name.
+    outcome LISTED. `uniform`: per endpoint class the outcome that every subject gets, or
+    NOT_UNIFORM. `user_classes`, `group_classes`: id → class, absent ids are class 0. Where a
+    `uses_` is False, its dimension changes no outcome and no workload name.
     """
 
     def __init__(self, policy: Policy, accounts: Accounts) -> None:

@@ -43,7 +43,7 @@ class Endpoint:
         if not 0 <= self.port <= 65535 or (self.picked and self.port == EPHEMERAL):
             raise ValueError(f"port {self.port} cannot be bound")
         if self.listening and not (self.picked and self.protocol == "tcp"):
-            raise ValueError("only TCP tells that it listens, and a port asked for is judged before")
+            raise ValueError("only TCP tells that it listens; a port asked for is judged before")
 
     @property
     def lists_only(self) -> bool:

@@ -35,6 +35,7 @@ class Bind:
     v6only: bool | None = None
     no_port: bool = False
     reuse: bool = False
+    listen: bool = False
     hold: bool = False
     connect: int | None = None
     move: str | None = None

@@ -21,6 +21,9 @@ from portwatch.policy.model import Policy
 
 NO_ACCOUNTS = AccountTable(users={"root": 0, "alice": 1000, "bob": 1001}, groups={"staff": 50})
 
+NOWHERE = HostNetwork()
+"""No namespace is the host's by inode; by cookie the initial one is."""
+
 Binds = dict[tuple[str, str, str], int]
 """(verdict, protocol, family) → how many; zeros left out."""
 
@@ -31,9 +34,7 @@ Violations = dict[tuple[str, str, int, str, str], int]
 class Guard:
     """One pin directory. Its policies see `cgroup` as the hierarchy's root, `/`."""
 
-    def __init__(
-        self, pin_dir: PinDir, cgroup: Path, host_network: HostNetwork = HostNetwork()
-    ) -> None:
+    def __init__(self, pin_dir: PinDir, cgroup: Path, host_network: HostNetwork = NOWHERE) -> None:
         self.pin_dir = pin_dir
         self.cgroup = cgroup
         self.tree = CgroupTree(cgroup)

@@ -20,7 +20,7 @@ from guard import Guard
 
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch
 from portwatch.kernel import layout, libbpf, loading, maps
-from portwatch.kernel.hooks import HOOKS
+from portwatch.kernel.hooks import HOOKS, wanted_hooks
 from portwatch.kernel.pins import PinDir
 
 N = 23
@@ -102,7 +102,7 @@ def test_a_fresh_load_pins_everything_for_its_owner_alone(scratch: tuple[Guard, 
     """All maps, programs and links are pinned; directories are 0700, pins 0600, root's."""
     pin_dir = scratch[0].pin_dir
     assert {path.name for path in pin_dir.maps.iterdir()} == set(maps.MAPS)
-    names = {hook.name for hook in HOOKS}
+    names = {hook.name for hook in wanted_hooks(probe().features)}
     assert {path.name for path in pin_dir.programs.iterdir()} == names
     assert {path.name for path in pin_dir.links.iterdir()} == names
     for path in (pin_dir.path, *pin_dir.path.rglob("*")):
@@ -348,6 +348,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from portwatch.kernel.pins import PinDir
+from portwatch.kernel.probe import probe
 with getattr(PinDir(Path(sys.argv[1])), sys.argv[2])():
     print("held", flush=True)
     sys.stdin.readline()

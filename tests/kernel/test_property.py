@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from binder import Answer, Bind, Binder
@@ -59,7 +59,7 @@ def bindable(address: Address) -> bool:
 def real_binds(draw: st.DrawFn, policy: Policy) -> tuple[Subject, Endpoint, Bind]:
     """Draw who binds, what the policy is asked, and the bind that asks it."""
     subject = draw(subjects())
-    endpoint = draw(endpoints(policy).filter(can_be_made))
+    endpoint = draw(endpoints(policy).filter(lambda e: e.protocol in BOUND and bindable(e.address)))
     address = endpoint.address
     as_ipv4 = address.is_v4 and draw(st.booleans())
     shown = ipaddress.ip_address(address.packed[12:] if as_ipv4 else address.packed)
@@ -71,6 +71,7 @@ def real_binds(draw: st.DrawFn, policy: Policy) -> tuple[Subject, Endpoint, Bind
         subject.uid,
         subject.gid,
         v6only=None if as_ipv4 else not (address.dual or address.is_v4),
+        listen=endpoint.listening,
     )
     return subject, endpoint, bind
 
@@ -88,16 +89,20 @@ def make(world: World, subject: Subject, endpoint: Endpoint, bind: Bind) -> list
 def reference(policy: Policy, subject: Subject, endpoint: Endpoint) -> list[tuple[Decision, int]]:
     """The decisions in the order of judgement, each with the port that it is counted under; the
     last one holds. A bind to port 0 is judged as such, and where nothing denies that, once more by
-    the port that was picked, which counts where it comes to another verdict than before."""
+    the port that was picked, and again if the socket listens: each counts where it comes to
+    another verdict than before."""
     if not endpoint.lists_only:
         return [(decide(policy, subject, endpoint), endpoint.port)]
-    first = decide(policy, subject, Endpoint(endpoint.protocol, 0, endpoint.address))
     port = endpoint.port or 40_000
     picked = Endpoint(endpoint.protocol, port, endpoint.address, picked=True)
-    second = decide(policy, subject, picked)
-    if first.verdict == "denied" or second.verdict in ("allowed", first.verdict):
-        return [(first, 0)]
-    return [(first, 0), (second, port)]
+    later = [picked, replace(picked, listening=True)] if endpoint.listening else [picked]
+    decisions = [(decide(policy, subject, Endpoint(endpoint.protocol, 0, endpoint.address)), 0)]
+    for again in later:
+        before = decisions[-1][0].verdict
+        decision = decide(policy, subject, again)
+        if before != "denied" and decision.verdict not in ("allowed", before):
+            decisions.append((decision, port))
+    return decisions
 
 
 def test_the_kernel_agrees_with_the_reference(world: World) -> None:

@@ -23,7 +23,7 @@ ONE_PLACE = {
     "bcc": {"kernel/loader.py"},
     "yaml": {"policy/document.py"},
     "msgspec": {"policy/schema.py", "policy/misfits.py"},
-    "prometheus_client": {"agent/metrics.py", "agent/web.py"},
+    "prometheus_client": {"agent/metrics.py", "agent/port_metrics.py", "agent/web.py"},
     "inotify_simple": {"agent/policy_source.py"},
 }
 

@@ -1,0 +1,98 @@
+"""A collision as users read it: the `collision` event of CONTRACT §4, and which socket is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portwatch.agent.event_format import Event, address_text, workload_of_cgroup
+from portwatch.agent.publisher import Publisher
+from portwatch.kernel import layout
+from portwatch.node.listeners import Listener
+
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+NETWORK_STATES = ("listen", "bound")
+
+
+def collision_event(
+    facts: Event, holder: Listener | None, count: int, publisher: Publisher
+) -> Event:
+    """All but `time`; `holder` absent where nobody was found that has the port."""
+    event: Event = {"kind": "collision", "errno": "EADDRINUSE", **facts}
+    if holder is not None:
+        event["holder"] = _holder(holder, publisher)
+    return {**event, "count": count}
+
+
+def sharing_event(
+    facts: Event, raw: layout.Event, holders: list[Listener], publisher: Publisher
+) -> Event | None:
+    """The same of a bind that went through though another workload has the port; None where none
+    has, or the bind came to nothing."""
+    mine = facts["workload"]["name"]
+    named = [(_workload_name(one, publisher), one) for one in conflicting(raw, holders)]
+    others = [one for name, one in named if name != mine and one.state in NETWORK_STATES]
+    if not others or all(name != mine for name, _ in named):
+        return None
+    holder = min(others, key=lambda one: one.cookie)  # cookies are given in order
+    return {"kind": "collision", "shared": True, **facts, "holder": _holder(holder, publisher)} | {
+        "count": 1
+    }
+
+
+def conflicting(raw: layout.Event, holders: list[Listener]) -> Iterator[Listener]:
+    """Those sockets whose address is among the bind's, or the other way round."""
+    wanted = _reach(
+        address_text(bytes(raw.address)),
+        raw.family == layout.FAMILY_NAMES.index("ipv6"),
+        bool(raw.scope & layout.SCOPE_DUAL),
+    )
+    for one in holders:
+        if _overlap(wanted, _reach(one.address, one.family == "ipv6", one.dual)):
+            yield one
+
+
+Reach = tuple[frozenset[str], str | None]
+"""IP versions that an address is exposed on, and the one address, None for all of them."""
+
+
+def _reach(address: str, is_ipv6: bool, dual: bool) -> Reach:
+    if dual:
+        return frozenset(("4", "6")), None
+    version = "6" if ":" in address else "4"
+    if address in WILDCARDS:
+        return frozenset(version), None
+    return frozenset(version), address
+
+
+def _overlap(one: Reach, other: Reach) -> bool:
+    versions = one[0] & other[0]
+    return bool(versions) and (None in (one[1], other[1]) or one[1] == other[1])
+
+
+def _workload_name(one: Listener, publisher: Publisher) -> str:
+    holder = one.holder
+    cgroup = holder.cgroup if holder else one.made_in
+    if cgroup is None:
+        return ""
+    uid, gid = (holder.uid, holder.gid) if holder else (one.uid, -1)
+    return publisher.workload_name(cgroup, uid, gid, one.is_host_network)
+
+
+def _holder(one: Listener, publisher: Publisher) -> Event:
+    """`more` processes share the socket; a connection that has ended holds a port without any."""
+    found: Event = {"state": one.state, "address": one.address}
+    cgroup = one.holder.cgroup if one.holder else one.made_in
+    if cgroup is not None:
+        name = _workload_name(one, publisher)
+        found["workload"] = {"name": name, **workload_of_cgroup(cgroup)}
+    if one.holder is not None:
+        process: Event = {"pid": one.holder.pid, "comm": one.holder.comm}
+        if one.holder.exe is not None:
+            process["exe"] = one.holder.exe
+        if one.holder.cmdline is not None:
+            process["cmdline"] = one.holder.cmdline
+        found["process"] = {**process, "uid": one.holder.uid, "gid": one.holder.gid}
+        found["since"] = one.holder.since
+    if one.more:
+        found["more"] = one.more
+    return found

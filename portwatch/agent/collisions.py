@@ -1,0 +1,185 @@
+"""Two for one port: who wanted it, who has it, told once and then at most every ten seconds.
+
+The kernel's record says who failed with EADDRINUSE, or who bound a port that the kernel might
+let two share; whose it is already, a child finds out (node/port_holders.py). What the kernel
+counted is told in full, in the count of some event.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from portwatch.agent.collision_event import collision_event, conflicting, sharing_event
+from portwatch.agent.event_format import Event, EventFormat
+from portwatch.agent.publisher import Publisher
+from portwatch.errors import PortwatchError
+from portwatch.kernel import layout
+from portwatch.kernel.readings import CollisionKey
+from portwatch.node.errand import Errand
+from portwatch.node.listeners import Listener
+from portwatch.node.port_holders import PortQuestion, begin_find_holders
+
+log = logging.getLogger(__name__)
+
+REPEAT_SECONDS = 10.0
+SEARCH_SECONDS = 1.0
+"""Between two searches, each of which costs a tenth of a second of one CPU."""
+
+MAX_CASES = 1024
+QUESTIONS_AT_ONCE = 16
+JUDGED_AS = {"mptcp": "tcp"}
+
+Begin = Callable[[Sequence[PortQuestion]], Errand[list[list[Listener]]]]
+
+
+class CountsCollisions(Protocol):
+    """Where the kernel's counts are read: kernel.readings.Readings, or a test's."""
+
+    def collision_count(self, key: CollisionKey) -> int:
+        """How often binds of `key` have failed."""
+
+    def collisions(self) -> dict[CollisionKey, int]:
+        """All of them."""
+
+
+@dataclass
+class _Case:
+    """One workload that wants one port, or shares it; by its last record."""
+
+    raw: layout.Event
+    key: CollisionKey | None  # None: it has the port, and may share it
+    due: float
+    waiting: bool = True
+
+
+class CollisionReports:
+    """Call `take()` with the kernel's records, `tick()` now and then."""
+
+    def __init__(
+        self,
+        readings: CountsCollisions,
+        publisher: Publisher,
+        event_format: EventFormat,
+        selector: selectors.BaseSelector,
+        tell: Callable[[Event], None],
+        begin: Begin = begin_find_holders,
+    ) -> None:
+        self._readings = readings
+        self._publisher = publisher
+        self._format = event_format
+        self._selector = selector
+        self._tell = tell
+        self._begin = begin
+        self._cases: OrderedDict[object, _Case] = OrderedDict()
+        self._told = dict(readings.collisions())
+        self._search: Errand[list[list[Listener]]] | None = None
+        self._searched: list[_Case] = []
+        self._next_search = 0.0
+        self._warned = False
+
+    def take(self, raw: layout.Event) -> None:
+        """A record of kind EVENT_COLLISION or EVENT_SHARED."""
+        shared = raw.kind == layout.EVENT_SHARED
+        key = None if shared else CollisionKey(raw.workload, raw.port, raw.label)
+        name = key or (raw.workload, raw.port, raw.label, raw.netns_inode)
+        known = self._cases.get(name)
+        if known is not None:
+            known.raw = raw
+            known.waiting = True
+            return
+        if len(self._cases) >= MAX_CASES:
+            _, oldest = self._cases.popitem(last=False)
+            self._conclude(oldest, [])
+        self._cases[name] = _Case(raw, key, due=0.0)
+
+    def tick(self, now: float) -> None:
+        """Start a search for what is due; `now` is monotonic, in seconds."""
+        if self._search is not None:
+            self._search.overdue()
+            return
+        if not self._cases or now < self._next_search:
+            return
+        due = [case for case in self._cases.values() if now >= case.due]
+        for case in due:
+            if case.key and self._untold(case.key):
+                case.waiting = True  # those that the kernel did not tell of one by one
+        self._forget([case for case in due if not case.waiting])
+        self._begin_search([case for case in due if case.waiting][:QUESTIONS_AT_ONCE], now)
+
+    def close(self) -> None:
+        """End the search; tell the counts that are left, without their holders."""
+        self._end_search()
+        for case in self._cases.values():
+            if case.key and self._untold(case.key):
+                self._conclude(case, [])
+        self._cases.clear()
+
+    def _begin_search(self, cases: list[_Case], now: float) -> None:
+        if not cases:
+            return
+        self._next_search = now + SEARCH_SECONDS
+        self._searched = cases
+        try:
+            self._search = self._begin([_question(case.raw) for case in cases])
+        except (PortwatchError, OSError) as err:
+            self._conclude_all([[] for _ in cases], str(err))
+            return
+        self._selector.register(self._search, selectors.EVENT_READ, self._read)
+
+    def _read(self) -> None:
+        search = self._search
+        if search is None or not search.read():
+            return
+        self._selector.unregister(search)
+        self._search = None
+        try:
+            self._conclude_all(search.result())
+        except PortwatchError as err:
+            self._conclude_all([[] for _ in self._searched], err.message)
+
+    def _end_search(self) -> None:
+        if self._search is not None:
+            self._selector.unregister(self._search)
+            self._search.close()
+            self._search = None
+
+    def _conclude_all(self, found: Sequence[list[Listener]], error: str = "") -> None:
+        if error and not self._warned:
+            self._warned = True
+            log.warning("collisions are told without their holders: %s", error)
+        for case, holders in zip(self._searched, found, strict=True):
+            self._conclude(case, holders)
+        self._searched = []
+
+    def _conclude(self, case: _Case, holders: list[Listener]) -> None:
+        case.waiting = False
+        case.due = time.monotonic() + REPEAT_SECONDS
+        facts = self._format.facts(case.raw)
+        if case.key is None:
+            event = sharing_event(facts, case.raw, holders, self._publisher)
+        else:
+            count = self._untold(case.key)
+            self._told[case.key] = self._told.get(case.key, 0) + count
+            holder = next(iter(conflicting(case.raw, holders)), None)
+            event = collision_event(facts, holder, count, self._publisher) if count else None
+        if event is not None:
+            self._tell(event)
+
+    def _untold(self, key: CollisionKey) -> int:
+        return self._readings.collision_count(key) - self._told.get(key, 0)
+
+    def _forget(self, cases: list[_Case]) -> None:
+        gone = {id(case) for case in cases}
+        for name in [name for name, case in self._cases.items() if id(case) in gone]:
+            del self._cases[name]
+
+
+def _question(raw: layout.Event) -> PortQuestion:
+    protocol = layout.PROTOCOL_NAMES[raw.label]
+    return PortQuestion(raw.netns_inode, JUDGED_AS.get(protocol, protocol), raw.port)
