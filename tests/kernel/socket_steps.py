@@ -74,6 +74,23 @@ def reached(names: list[str]) -> str:
     return " ".join(name for name in names if sockets.get(name) in ready)
 
 
+def misuse() -> list[int]:
+    """The errnos of binds that are none: no descriptor, no socket, no address, a negative size."""
+    raw = struct.pack("=H14x", socket.AF_INET)
+    errors = []
+    with socket.socket() as sock, open(os.devnull) as file:
+        nowhere = ctypes.c_void_p(1)
+        for fd, address, length in (
+            (-1, raw, len(raw)),
+            (file.fileno(), raw, len(raw)),
+            (sock.fileno(), nowhere, len(raw)),
+            (sock.fileno(), raw, -1),
+        ):
+            assert libc.bind(fd, address, length) == -1
+            errors.append(ctypes.get_errno())
+    return errors
+
+
 def forget(keep: list[str]) -> int:
     """Close all sockets but these."""
     for name in set(sockets) - set(keep):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import closing
+from pathlib import Path
 
 import pytest
-from binder import Bind, Binder
+from binder import Bind, Binder, Step, error_name
+from conftest import StartBinder
 from guard import Guard
+
+from portwatch.kernel import layout
 
 N = 23
 
@@ -145,3 +150,78 @@ def test_an_allow_leaves_a_second_bind_to_the_kernel(guard: Guard, binder: Binde
     assert binder.bind(9000, protocol="udp", reuse=True) == "ok"
     assert binder.bind(9000, protocol="udp") == "EADDRINUSE"
     assert guard.binds == {("allowed", "udp", "ipv4"): 3}
+
+
+TCP, UDP, TCP6 = (("socket", *kind) for kind in (("tcp", "ipv4"), ("udp", "ipv4"), ("tcp", "ipv6")))
+LISTEN = ("listen",)
+HOME = ("bind", "127.0.0.1", 9000)
+REUSE = ("option", socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+NO_DEVICE = ("option", socket.SOL_SOCKET, socket.SO_BINDTODEVICE, "none\0")
+
+ANSWERS: dict[str, tuple[str, tuple[Step, ...]]] = {
+    "a second bind": ("EINVAL", (TCP, HOME, ("bind", "127.0.0.1", 9001))),
+    "a second bind to the same": ("EINVAL", (UDP, HOME, HOME)),
+    "a link-local address without its link": ("EINVAL", (TCP6, ("bind", "fe80::1", 9000))),
+    "a foreign address": ("EADDRNOTAVAIL", (TCP, ("bind", "192.0.2.1", 9000))),
+    "a foreign address for UDP": ("EADDRNOTAVAIL", (UDP, ("bind", "192.0.2.1", 9000))),
+    "a foreign mapped address": ("EADDRNOTAVAIL", (TCP6, ("bind", "::ffff:192.0.2.1", 9000))),
+    "a foreign IPv6 address": ("EADDRNOTAVAIL", (TCP6, ("bind", "2001:db8::1", 9000))),
+    "a multicast address for TCP": ("ok", (TCP, ("bind", "224.0.0.1", 9000))),
+    "a multicast IPv6 address for TCP": ("EINVAL", (TCP6, ("bind", "ff02::1", 9000))),
+    "a broadcast address for UDP": ("ok", (UDP, ("bind", "255.255.255.255", 9000))),
+    "a privileged port": ("EACCES", (TCP, ("bind", "127.0.0.1", 80))),
+    "a privileged port for UDP": ("EACCES", (UDP, ("bind", "127.0.0.1", 80))),
+    "a privileged port for MPTCP": (
+        "EACCES", (("socket", "mptcp", "ipv4"), ("bind", "127.0.0.1", 80))),
+    "a privileged port, dual-stack": ("EACCES", (TCP6, ("bind", "::", 1023))),
+    "the first unprivileged port": ("ok", (TCP, ("bind", "127.0.0.1", 1024))),
+    "a taken port": ("EADDRINUSE", (TCP, ("bind", "127.0.0.1", 8000))),
+    "a taken port, by the wildcard": ("EADDRINUSE", (TCP, ("bind", "0.0.0.0", 8000))),
+    "a taken port, dual-stack": ("EADDRINUSE", (TCP6, ("bind", "::", 8000))),
+    "a taken port by SO_REUSEADDR": ("EADDRINUSE", (TCP, REUSE, ("bind", "0.0.0.0", 8000))),
+    "a device that is not there": ("ENODEV", (TCP, NO_DEVICE, HOME)),
+    "IP_TRANSPARENT without the privilege": (
+        "EPERM", (TCP, ("option", socket.IPPROTO_IP, 19, 1), ("bind", "192.0.2.1", 9000))),
+    "TCP_REPAIR without the privilege": (
+        "EPERM", (TCP, ("option", socket.IPPROTO_TCP, 19, 1), HOME)),
+    "listen() of UDP": ("ENOTSUP", (UDP, HOME, LISTEN)),
+    "listen() of a client": ("EINVAL", (TCP, ("connect", "127.0.0.1", 8000), LISTEN)),
+    "bind() of a client": ("EINVAL", (TCP, ("connect", "127.0.0.1", 8000), HOME)),
+    "a raw socket without the privilege": ("EPERM", (("socket", "raw", "ipv4"), HOME)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_the_same_answer_as_without_portwatch(
+    what: str, guard: Guard, scratch_cgroup: Path, start_binder: StartBinder
+) -> None:
+    """Under a policy that allows all, an ordinary user hears of every call what a process hears
+    that portwatch does not see, and no violation is counted or told."""
+    expected, steps = ANSWERS[what]
+    guard.publish(ALLOWING)
+    heard = []
+    for cgroup in (scratch_cgroup, None):
+        with closing(start_binder(cgroup)) as binder:
+            assert binder.take(TCP, ("bind", "127.0.0.1", 8000), LISTEN, name="server").listening
+            binder.sysctl("ipv4/ip_unprivileged_port_start", "1024")
+            for version in ("ipv4", "ipv6"):
+                binder.sysctl(f"{version}/ip_nonlocal_bind", "0")
+            binder.pick_from(40000, 40000)
+            binder.drop_privileges()
+            heard.append(binder.take(*steps))
+    without, under = heard
+    assert under == without
+    assert under.said == expected
+    assert set(guard.verdicts()) == {"allowed"}
+    assert guard.violations == {}
+    assert [event for event in guard.events() if event.kind == layout.EVENT_VIOLATION] == []
+
+
+@EITHER
+def test_calls_that_reach_no_socket(text: str, guard: Guard, binder: Binder) -> None:
+    """A descriptor that is closed or no socket, and an address that cannot be read, stay the
+    kernel's: nothing was bound, nothing is counted."""
+    guard.publish(text)
+    said = [error_name(number) for number in binder.ask(do="misuse")]
+    assert said == ["EBADF", "ENOTSOCK", "EFAULT", "EINVAL"]
+    assert (guard.binds, guard.violations) == ({}, {})
