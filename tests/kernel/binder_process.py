@@ -100,15 +100,16 @@ def bind_once(
     v6only: bool | None = None,
     no_port: bool = False,
     reuse: bool = False,
+    listen: bool = False,
     hold: bool = False,
     connect: int | None = None,
     move: str | None = None,
 ) -> tuple[int, int]:
     """One bind() of a new socket, by a task whose real ids are `uid` and `gid`.
 
-    `sockaddr`: the raw address in hex, instead. `hold`: leave the socket open, listening where
-    it can. `connect`: then connect to that port of the same address. `move`: between socket() and
-    bind() this process goes to that cgroup.
+    `sockaddr`: the raw address in hex, instead. `listen`: then listen, as the same. `hold`: leave
+    the socket open, listening where it can. `connect`: then connect to that port of the same
+    address. `move`: between socket() and bind() this process goes to that cgroup.
     """
     kind, number = SOCKET_KINDS[protocol]
     sock = socket.socket(FAMILIES[family], kind, number)
@@ -127,6 +128,8 @@ def bind_once(
                 sock.bind((address, port))
             else:
                 bind_raw(sock, bytes.fromhex(sockaddr))
+            if listen:
+                sock.listen()
         if connect is not None:
             sock.connect((address, connect))
         if hold:

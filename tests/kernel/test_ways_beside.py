@@ -85,14 +85,14 @@ def test_a_program_beside_portwatch_rewrites_the_port(guard: Guard, binder: Bind
 
 def test_a_program_binds_for_a_client(guard: Guard, binder: Binder) -> None:
     """bpf_bind() in a connect program passes every hook, and so does the socket that then listens
-    on that port, which it has by number: the gap `rewritten` names what other programs can do."""
+    on that port, which it has by number: the gap is called `bpf_bind`."""
     assert binder.take(TCP, ("bind", "127.0.0.1", 8000), ("listen",), name="server").said == "ok"
     guard.publish(keeping(PORT))
     with attached(guard.cgroup, ATTACH_INET4_CONNECT, taking_port(PORT)):
         stand = binder.take(TCP, ("connect", "127.0.0.1", 8000), ("disconnect",), ("listen",))
     assert (stand.said, stand.port, stand.listening) == ("ok", PORT, True)
     assert guard.binds == {}
-    assert "rewritten" in ALWAYS
+    assert "bpf_bind" in ALWAYS
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
