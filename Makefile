@@ -4,15 +4,16 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
+KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 
-.PHONY: help setup run demo test bench lint format clean
+.PHONY: help setup run demo test test-guests bench lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
-$(STAMP): pyproject.toml scripts/setup
+$(STAMP): pyproject.toml scripts/setup scripts/packages
 	@scripts/setup $(VENV) $(APT_PACKAGES)
 	@touch $@
 
@@ -24,6 +25,10 @@ demo: setup ## a tour on this machine in a scratch cgroup
 
 test: setup lint ## every test, kernel tests included (as root)
 	$(VENV)/bin/python -m pytest
+	tests/guest/run 6.12 -m guest
+
+test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
+	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
 
 bench: setup ## measure what DESIGN asks, side by side in one run
 	@$(VENV)/bin/python -m bench
