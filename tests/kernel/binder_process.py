@@ -72,9 +72,12 @@ def enter_own_network() -> None:
 
 
 def netns_cookie() -> int:
-    """What BPF calls this network namespace."""
+    """What BPF calls this network namespace; 0 where the kernel does not tell, before 5.14."""
     with socket.socket() as any_socket:
-        raw = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        try:
+            raw = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
     return int.from_bytes(raw, "little")
 
 
