@@ -78,6 +78,15 @@ def native_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """native_calls.c as a shared library, for Binder's request `native`."""
     source = Path(__file__).with_name("native_calls.c")
     library = tmp_path_factory.mktemp("native") / "native_calls.so"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
+    flags = [
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-pthread",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-unused-parameter",
+    ]
     subprocess.run(["gcc", *flags, "-o", str(library), str(source)], check=True)
     return library

@@ -7,10 +7,13 @@
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <linux/sched.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -167,4 +170,49 @@ long copy_descriptor(int pid, int fd)
 	result = said(syscall(SYS_pidfd_getfd, process, fd, 0));
 	close(process);
 	return result;
+}
+
+struct race {
+	volatile int socket; /* -1: none now */
+	volatile int over;
+};
+
+/* Makes the socket v6-only and dual-stack again, all the time. */
+static void *toggle_v6only(void *argument)
+{
+	struct race *race = argument;
+
+	while (!race->over) {
+		for (int v6only = 1; v6only >= 0 && race->socket >= 0; v6only--)
+			setsockopt(race->socket, IPPROTO_IPV6, IPV6_V6ONLY, &v6only,
+			           sizeof(v6only));
+	}
+	return 0;
+}
+
+/* How many v6-only sockets bind() to `::` and that port, and are dual-stack then. */
+long race_to_dual_stack(int port, int rounds)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct race race = { .socket = -1 };
+	int v6only, won = 0;
+	pthread_t other;
+
+	pthread_create(&other, 0, toggle_v6only, &race);
+	for (int i = 0; i < rounds; i++) {
+		int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+		socklen_t size = sizeof(v6only);
+
+		v6only = 1;
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, size);
+		race.socket = fd;
+		if (!bind(fd, (struct sockaddr *)&any, sizeof(any)) &&
+		    !getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &size))
+			won += !v6only;
+		race.socket = -1;
+		close(fd);
+	}
+	race.over = 1;
+	pthread_join(other, 0);
+	return won;
 }

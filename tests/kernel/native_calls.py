@@ -15,13 +15,23 @@ RINGS = {
 }
 ENTRIES_32 = {"int80": 0, "socketcall": 1}
 
+CALLS = (
+    "ring_bind",
+    "ring_listen",
+    "bind32",
+    "listen32",
+    "clone_into",
+    "copy_descriptor",
+    "race_to_dual_stack",
+)
+
 _libraries: list[ctypes.CDLL] = []
 
 
 def load(path: str) -> int:
     """Load the shared library; before any other call."""
     library = ctypes.CDLL(path)
-    for name in ("ring_bind", "ring_listen", "bind32", "listen32", "clone_into", "copy_descriptor"):
+    for name in CALLS:
         getattr(library, name).restype = ctypes.c_long
     _libraries.append(library)
     return 0
@@ -41,6 +51,11 @@ def listen(fd: int, via: str) -> None:
         _check(_libraries[0].ring_listen(fd, BACKLOG, *RINGS[via]))
     else:
         _check(_libraries[0].listen32(fd, BACKLOG, ENTRIES_32[via]))
+
+
+def race_to_dual_stack(port: int, rounds: int) -> int:
+    """How many v6-only UDP sockets are dual-stack after bind() to `::`, a second thread helping."""
+    return int(_libraries[0].race_to_dual_stack(port, rounds))
 
 
 def clone_into(cgroup: int) -> int:

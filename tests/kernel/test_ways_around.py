@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from beside import attached, overruling
@@ -25,6 +26,7 @@ constraints:
 NOT_LISTED = "version: 1\nmode: enforce\nerrno: EPERM\ndefault: deny\n"
 CHOOSE: Option = (socket.IPPROTO_IP, 51, PORT | PORT << 16)  # IP_LOCAL_PORT_RANGE
 BECOME_IPV4: Option = (socket.IPPROTO_IPV6, 1, socket.AF_INET)  # IPV6_ADDRFORM
+ROUNDS = 50_000  # of which 30 or so won, while there was something to win
 NO_MEMORY = ("use up memory",)
 
 
@@ -107,6 +109,16 @@ def test_a_socket_that_opens_to_ipv4(guard: Guard, binder: Binder) -> None:
     assert guard.binds == {("recorded", "tcp", "ipv6"): 1}
     (event,) = guard.events()
     assert (event.port, event.scope) == (PORT, layout.SCOPE_DUAL)
+
+
+def test_a_race_to_open_to_ipv4(guard: Guard, binder: Binder, native_calls: Path) -> None:
+    """A second thread that makes the socket dual-stack while bind() is under way does not get an
+    IPv4 wildcard that is denied."""
+    binder.ask(do="native", path=str(native_calls))
+    binder.drop_privileges()
+    guard.publish(KEPT.replace("deny", "addresses: [0.0.0.0/32], deny"))
+    assert binder.ask(do="race", port=PORT, rounds=ROUNDS) == 0
+    assert sum(guard.verdicts().values()) == ROUNDS
 
 
 @pytest.mark.parametrize("first", [9000, 0])

@@ -4,6 +4,7 @@ and what has no port at all."""
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def keeping(*ports: object, more: str = "") -> str:
         "version: 1\nmode: enforce\nerrno: EPERM\nconstraints:\n"
         f"  - {{name: kept, {more} deny: [{listed}]}}\n"
     )
+
+
+@pytest.fixture(autouse=True)
+def forgotten(guard: Guard) -> Iterator[None]:
+    """What the programs were told of others on their hooks is forgotten for the next test."""
+    yield
+    guard.forget_picked()
 
 
 @pytest.fixture
