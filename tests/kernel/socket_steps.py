@@ -184,6 +184,11 @@ def send_to(name: str, address: str, port: int) -> None:
     sockets[name].sendto(b"x", (address, port))
 
 
+def write(name: str) -> None:
+    """One byte over a connection."""
+    sockets[name].send(b"x")
+
+
 def join_cgroup(_name: str, directory: str) -> None:
     """This process goes to that cgroup."""
     Path(directory, "cgroup.procs").write_text(str(os.getpid()))
@@ -223,6 +228,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "disconnect": disconnect,
     "shut down": shut_down,
     "accept": accept,
+    "write": write,
     "use up memory": use_up_memory,
     "send": send_to,
     "join": join_cgroup,

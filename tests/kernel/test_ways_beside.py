@@ -4,7 +4,8 @@ and what has no port at all."""
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,36 @@ def test_an_mptcp_endpoint_of_the_kernel(guard: Guard, binder: Binder) -> None:
     assert binder.ask(do="run", command=endpoint)[0] == 0
     assert guard.binds == {("allowed", "tcp", "ipv4"): 1}
     assert binder.bind(PORT) == "EADDRINUSE"
+
+
+def test_another_path_of_an_mptcp_connection(guard: Guard, binder: Binder) -> None:
+    """The bind that a thread of the kernel's makes for a further path is the kernel's, in the
+    event: the socket's cgroup is beside it."""
+    mptcp = ("socket", "mptcp", "ipv4")
+    for words in (
+        "ip addr add 10.9.0.1/32 dev lo",
+        "ip addr add 10.9.0.2/32 dev lo",
+        "ip mptcp limits set subflow 2",
+        "ip mptcp endpoint add 10.9.0.2 subflow",
+    ):
+        assert binder.ask(do="run", command=words.split())[0] == 0
+    server = binder.take(mptcp, ("bind", "10.9.0.1", PORT), ("listen",), name="server")
+    assert server.listening
+    guard.publish(keeping("ephemeral"))
+    assert binder.take(mptcp, ("connect", "10.9.0.1", PORT), name="client").said == "ok"
+    assert binder.take(("accept", "server"), name="accepted").said == "ok"
+    assert binder.take(("write",), name="client").said == "ok"
+    wait_until(lambda: guard.verdicts().get("denied", 0) > 0)
+    event = guard.events()[0]
+    assert event.comm.startswith(b"kworker")
+    assert event.cgroup != event.socket_cgroup == guard.cgroup.stat().st_ino
+    assert (event.port, event.requested_port) == (0, 0)
+    assert set(guard.verdicts()) == {"denied"}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """A thread of the kernel's works on it."""
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
