@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.comparators import Comparator, enable_statistics
+from bench.comparators import Comparator, enable_statistics, sys_exit_bind
 from bench.ground import FIRST_PORT, Ground, policy_text
 from bench.rows import Row
+from portwatch.kernel import libbpf
+from portwatch.kernel.hooks import ATTACH_PERF_EVENT, SYS_EXIT_BIND
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import hook_state
 
 ROUNDS = 15
 BINDS = 20_000
 ON_OFF_ROUNDS = 101
-HOOKS = ("bind4", "post_bind4")
+HOOKS = ("bind4", "post_bind4", "tcp_get_port", "sys_exit_bind")
+LISTENS = 5_000
+CALLS = 2_000_000
 DENY_LIST = (
     "  - {name: critical, deny: [2379-2380, 6443, 10250], except: {unit: kubelet.service}}\n"
 )
@@ -51,7 +55,13 @@ def measure(ground: Ground) -> Iterator[Row]:
     yield Row("  for comparison: a linear scan of 128 rules", "ns", cost["linear"] - base)
     yield Row("  for comparison: a denied bind, its event suppressed", "ns", cost["denied"] - base)
     yield Row("  for comparison: empty programs, statistics included", "ns", base)
-    yield from _on_over_off(ground, *guarded[1])
+    for name, port in (("asked for", FIRST_PORT), ("that the kernel picks", 0)):
+        cost_ns = _listen_cost(ground, *guarded[1], port)
+        yield Row(f"listen() on a port {name}, statistics included", "ns", cost_ns)
+    with contextlib.ExitStack() as stack:
+        for pins in (guarded[1000][1], listed, denied):
+            stack.enter_context(_unwatched(pins))
+        yield from _on_over_off(ground, *guarded[1])
 
 
 def _bpf_costs(
@@ -78,15 +88,53 @@ def _bpf_costs(
     return {name: statistics.median(rounds) for name, rounds in figures.items()}
 
 
-def _run_ns(pins: PinDir) -> int:
-    return sum(hook_state(pins, hook).run_ns for hook in HOOKS)
+def _run_ns(pins: PinDir, hooks: Iterable[str] = HOOKS) -> int:
+    return sum(hook_state(pins, hook).run_ns for hook in hooks)
 
 
-def _on_over_off(ground: Ground, guarded: Path, _pins: PinDir) -> Iterator[Row]:
-    """The whole of socket+bind+close, statistics off, in turns with a cgroup without portwatch."""
+def _listen_cost(ground: Ground, cgroup: Path, pins: PinDir, port: int) -> float:
+    """Nanoseconds in the listen hook for each socket that is bound, listens and is closed."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, enable_statistics())
+        before = _run_ns(pins, ["listen"])
+        ground.binds(cgroup, LISTENS, port, listening=True)
+        return (_run_ns(pins, ["listen"]) - before) / LISTENS
+
+
+@contextlib.contextmanager
+def _unwatched(pins: PinDir) -> Iterator[None]:
+    """The tracepoint, which every process of the machine pays for, taken away meanwhile."""
+    link = pins.links / SYS_EXIT_BIND.name
+    if not link.exists():
+        yield
+        return
+    program = libbpf.object_get(str(pins.programs / SYS_EXIT_BIND.name))
+    link.unlink()
+    try:
+        yield
+    finally:
+        event = sys_exit_bind()
+        made = libbpf.library().bpf_link_create(program, event, ATTACH_PERF_EVENT, None)
+        libbpf.object_pin(libbpf.check(made, "sys_exit_bind"), str(link))
+        for fd in (program, event, made):
+            os.close(fd)
+
+
+def _on_over_off(ground: Ground, guarded: Path, pins: PinDir) -> Iterator[Row]:
+    """The whole of socket+bind+close, and a system call that does nothing, statistics off: with
+    portwatch, in turns with a cgroup and a machine without it."""
     bare = ground.cgroup("off")
-    pairs = [
-        (ground.binds(guarded, BINDS), ground.binds(bare, BINDS)) for _ in range(ON_OFF_ROUNDS)
-    ]
-    on, off = (statistics.median(side) for side in zip(*pairs, strict=True))
+    rounds, calls = [], []
+    for _ in range(ON_OFF_ROUNDS):
+        on = ground.binds(guarded, BINDS)
+        with _unwatched(pins):
+            rounds.append((on, ground.binds(bare, BINDS), ground.binds(guarded, BINDS)))
+    for _ in range(ROUNDS):
+        on = ground.system_call(bare, CALLS)
+        with _unwatched(pins):
+            calls.append((on, ground.system_call(bare, CALLS)))
+    on, off, hooks_only = (statistics.median(side) for side in zip(*rounds, strict=True))
     yield Row("socket+bind+close, on over off", "×", on / off, 1.025, note=f"{off:,.0f} ns off")
+    yield Row("  the same without the watch for failed binds", "×", hooks_only / off, 1.025)
+    on, off = (statistics.median(side) for side in zip(*calls, strict=True))
+    yield Row("any system call, on over off", "ns", on - off, note=f"{off:,.0f} ns off")

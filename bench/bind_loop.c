@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * bind_loop CGROUP COUNT FIRST_PORT PORTS [RATE]: joins the cgroup, then COUNT times
- * socket+bind+close of TCP on 127.0.0.1, over PORTS ports in turn, RATE a second (absent: as
- * fast as it goes). Prints nanoseconds per round and how many binds were refused.
+ * bind_loop CGROUP COUNT FIRST_PORT PORTS [RATE [listen]]: joins the cgroup, then COUNT times
+ * socket+bind+close of TCP on 127.0.0.1, over PORTS ports in turn, RATE a second (0: as fast as it
+ * goes), and with `listen` a listen() before the close. PORTS 0: getppid() and nothing else.
+ * Prints nanoseconds per round and how many binds were refused.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,11 +44,23 @@ static void keep_pace(const struct timespec *start, long done, long rate)
 	}
 }
 
+static void bind_once(const struct sockaddr_in *address, int listening, long *refused)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) != 0)
+		(*refused)++;
+	else if (listening)
+		listen(fd, 1);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	struct timespec start, end;
 	long count, first, ports, rate, refused = 0;
+	int listening;
 
 	if (argc < 5)
 		return 2;
@@ -54,15 +68,17 @@ int main(int argc, char **argv)
 	first = atol(argv[3]);
 	ports = atol(argv[4]);
 	rate = argc > 5 ? atol(argv[5]) : 0;
+	listening = argc > 6;
 	join(argv[1]);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (long i = 0; i < count; i++) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
-
+		if (!ports) {
+			syscall(SYS_getppid);
+			continue;
+		}
 		address.sin_port = htons((unsigned short)(first + i % ports));
-		refused += bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0;
-		close(fd);
+		bind_once(&address, listening, &refused);
 		if (rate && i % 16 == 15)
 			keep_pace(&start, i, rate);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * empty_bind, empty_post_bind  the least that a program on portwatch's hooks can cost
+ * empty_bind, empty_post_bind,
+ * empty_exit                   the least that a program on portwatch's hooks can cost
  * linear_bind                  a list of 128 rules tried one after another, the way of
  *                              allow and deny lists that are no tables
  */
@@ -23,6 +24,11 @@ int empty_bind(struct bpf_sock_addr *context)
 int empty_post_bind(struct bpf_sock *sock)
 {
 	return 1;
+}
+
+int empty_exit(void *context)
+{
+	return 0;
 }
 
 int linear_bind(struct bpf_sock_addr *context)

@@ -15,13 +15,15 @@ from pathlib import Path
 from types import TracebackType
 
 from portwatch.kernel import hooks, layout, libbpf
+from portwatch.kernel.mounts import tracepoint_id
 
 RULES = 128
 BIND = (hooks.PROGRAM_CGROUP_SOCK_ADDR, hooks.ATTACH_INET4_BIND)
 POST_BIND = (hooks.PROGRAM_CGROUP_SOCK, hooks.ATTACH_INET4_POST_BIND)
+EXIT = (hooks.PROGRAM_TRACEPOINT, hooks.ATTACH_PERF_EVENT)
 PROGRAMS = {
-    "empty": (("empty_bind", *BIND), ("empty_post_bind", *POST_BIND)),
-    "linear": (("linear_bind", *BIND), ("empty_post_bind", *POST_BIND)),
+    "empty": (("empty_bind", *BIND), ("empty_post_bind", *POST_BIND), ("empty_exit", *EXIT)),
+    "linear": (("linear_bind", *BIND), ("empty_post_bind", *POST_BIND), ("empty_exit", *EXIT)),
 }
 
 
@@ -75,12 +77,19 @@ def main(name: str, cgroup: str) -> None:
     target = os.open(cgroup, os.O_RDONLY)
     programs = []
     for function, program_type, attach_type in PROGRAMS[name]:
-        fd = module.load_func(function, program_type, attach_type=attach_type).fd
-        link = libbpf.library().bpf_link_create(fd, target, attach_type, None)
+        expected = -1 if program_type == hooks.PROGRAM_TRACEPOINT else attach_type
+        fd = module.load_func(function, program_type, attach_type=expected).fd
+        place = target if expected >= 0 else sys_exit_bind()
+        link = libbpf.library().bpf_link_create(fd, place, attach_type, None)
         libbpf.check(link, f"attaching {function}")
         programs.append(fd)
     for _ in sys.stdin:
         print(sum(map(program_run_ns, programs)), flush=True)
+
+
+def sys_exit_bind() -> int:
+    """A perf event on the end of bind()."""
+    return libbpf.perf_event_of_tracepoint(tracepoint_id(hooks.SYS_EXIT_BIND.target))
 
 
 def enable_statistics() -> int:

@@ -57,12 +57,23 @@ class Ground:
         return cgroup, pins
 
     def binds(
-        self, cgroup: Path, count: int, port: int = FIRST_PORT, ports: int = 1, rate: int = 0
+        self,
+        cgroup: Path,
+        count: int,
+        port: int = FIRST_PORT,
+        ports: int = 1,
+        rate: int = 0,
+        listening: bool = False,
     ) -> float:
         """Nanoseconds per socket+bind+close, of `count` in that cgroup, `rate` a second."""
         command = [str(self.loop), str(cgroup), *map(str, (count, port, ports, rate))]
+        command += ["listen"] if listening else []
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(done.stdout.split()[0])
+
+    def system_call(self, cgroup: Path, count: int) -> float:
+        """Nanoseconds per getppid(), which does nothing."""
+        return self.binds(cgroup, count, ports=0)
 
     def publisher(self, pins: PinDir) -> Publisher:
         """Close it after use."""
