@@ -22,6 +22,7 @@ from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch
 from portwatch.kernel import layout, libbpf, loading, maps
 from portwatch.kernel.hooks import HOOKS, wanted_hooks
 from portwatch.kernel.pins import PinDir
+from portwatch.kernel.probe import probe
 
 N = 23
 DENY = "version: 1\nmode: enforce\nconstraints:\n  - {name: no-9000, deny: [9000]}\n"

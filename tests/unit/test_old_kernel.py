@@ -9,7 +9,7 @@ import pytest
 
 from portwatch.cli.enforcement import require_root
 from portwatch.errors import KernelError
-from portwatch.kernel.features import kernel_version
+from portwatch.kernel.probe import kernel_version
 
 
 @pytest.mark.parametrize(
