@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from binder import Binder
 
-from portwatch.errors import KernelError, PortwatchError
+from portwatch.errors import KernelError
 from portwatch.node.listeners import Listener, find_holders
-from portwatch.node.port_holders import begin_find_holders
+from portwatch.node.port_holders import PortQuestion, begin_find_holders
 
 LOOPBACK = "127.0.0.1"
 CLOSES_FIRST = """\
@@ -91,10 +91,10 @@ def test_the_agent_asks_a_child_and_waits_for_nothing(binder: Binder) -> None:
     bound(binder, "server", "tcp", 9000, ("listen",))
     expected = holders(binder, "tcp", 9000)
     network = os.stat(f"/proc/{binder.pid}/ns/net").st_ino
-    errand = begin_find_holders(network, "tcp", 9000)
+    errand = begin_find_holders([PortQuestion(network, "tcp", 9000)])
     while not errand.read():
         assert select.select([errand], [], [], 10)[0]
-    assert errand.result() == expected
+    assert errand.result() == [expected]
     assert expected[0].holder is not None
 
 
@@ -104,5 +104,18 @@ def test_what_cannot_be_looked_at_is_an_error(binder: Binder) -> None:
         find_holders(5, "tcp", 9000)
     with pytest.raises(KernelError, match="protocol `other`"):
         holders(binder, "other", 9000)
-    with pytest.raises(PortwatchError, match=r"no network namespace net:\[5\]"):
-        begin_find_holders(5, "tcp", 9000).wait()
+
+
+def test_of_many_questions_each_has_its_answer(binder: Binder) -> None:
+    """In the order asked; one about a namespace that is gone finds nobody, and spoils no other."""
+    bound(binder, "server", "tcp", 9000, ("listen",))
+    bound(binder, "other", "udp", 9001)
+    network = os.stat(f"/proc/{binder.pid}/ns/net").st_ino
+    questions = [
+        PortQuestion(network, "udp", 9001),
+        PortQuestion(5, "tcp", 9000),
+        PortQuestion(network, "other", 9000),
+        PortQuestion(network, "tcp", 9000),
+    ]
+    found = begin_find_holders(questions).wait()
+    assert [[one.port for one in each] for each in found] == [[9001], [], [], [9000]]
