@@ -96,14 +96,19 @@ def _survey(listener: Listener, judge: _Judge | None, below: str, scope: str) ->
     holder = listener.holder
     cgroup = holder.cgroup if holder else listener.made_in or "/"
     if judge is None:
-        return Surveyed(listener, cgroup, cgroup_name(cgroup), scope, None)
+        return Surveyed(listener, cgroup, _shown(cgroup), scope, None)
     uid, gid = (holder.uid, holder.gid) if holder else (listener.uid, NO_ID)
     subject = judge.subject(cgroup, uid, gid, listener.is_host_network)
-    workload = judge.lookups.workload(subject) or cgroup_name(cgroup)
+    workload = judge.lookups.workload(subject) or _shown(cgroup)
     if not f"{cgroup}/".startswith(f"{below.rstrip('/')}/"):
         return Surveyed(listener, cgroup, workload, scope, None)
     decision, picked = judge.decide(subject, listener)
     return Surveyed(listener, cgroup, workload, scope, decision, picked)
+
+
+def _shown(cgroup: str) -> str:
+    """What violations of that cgroup are counted under; bytes that are no UTF-8 are `?`."""
+    return cgroup_name(cgroup).encode("utf-8", "replace").decode()
 
 
 class _Judge:

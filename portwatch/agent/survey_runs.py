@@ -19,6 +19,7 @@ from portwatch.node.errand import Errand
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 60.0
+RETRY_SECONDS = 5.0
 MAX_TOLD = 1024  # sockets that violate one policy at a time; more are only counted
 EVENTS_AT_ONCE = 200
 MAX_WARNINGS = 64
@@ -102,6 +103,7 @@ class SurveyRuns:
             self._take(errand.result())
         except PortwatchError as err:
             self._warn(err.message)
+            self._due = min(self._due, time.monotonic() + RETRY_SECONDS)
 
     def _take(self, report: SurveyReport) -> None:
         self._state.listeners = report.series

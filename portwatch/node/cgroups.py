@@ -21,7 +21,7 @@ def find_cgroup2(host: HostPaths) -> Path:
     choice; KernelError where there is none at all.
     """
     subtree = None
-    for line in host.mountinfo.read_text().splitlines():
+    for line in host.mountinfo.read_text(errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
         fields = left.split()
         if not right.startswith("cgroup2 "):
@@ -87,10 +87,10 @@ class CgroupTree:
 def cgroup_of_process(host: HostPaths, pid: int) -> str | None:
     """The cgroup2 path of a process as this process's cgroup namespace shows it; None: gone."""
     try:
-        lines = (host.process(pid) / "cgroup").read_text().splitlines()
+        raw = (host.process(pid) / "cgroup").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    for line in lines:
+    for line in os.fsdecode(raw).split("\n"):
         if line.startswith("0::"):
             return line[3:].removesuffix(" (deleted)")
     return None

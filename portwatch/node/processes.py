@@ -131,11 +131,11 @@ def process_cmdline(directory: Path) -> str | None:
 def real_ids(host: HostPaths, pid: int) -> tuple[int, int] | None:
     """The real uid and gid, which decide (bpf_get_current_uid_gid()); None where it is gone."""
     try:
-        status = (host.process(pid) / "status").read_text()
+        status = (host.process(pid) / "status").read_bytes()  # its name may be any bytes
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return int(fields["Uid"].split()[0]), int(fields["Gid"].split()[0])
+    fields = dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
+    return int(fields[b"Uid"].split()[0]), int(fields[b"Gid"].split()[0])
 
 
 def process_ids(host: HostPaths) -> list[int]:

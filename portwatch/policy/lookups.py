@@ -38,7 +38,7 @@ class Lookups:
         return self._row(subject).workload
 
     def decide(self, subject: Subject, endpoint: Endpoint) -> Decision:
-        """The verdict on one bind."""
+        """The verdict on one bind; of an endpoint that is not marked as listening."""
         compiled = self._compiled
         kind = int(endpoint.picked) * len(PROTOCOLS) + PROTOCOLS.index(endpoint.protocol)
         port_class = compiled.port_classes[kind * PORTS + endpoint.port]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from product import AgentProcess, Done, eventually, portwatch
 from sandbox import Sandbox, denying
 
 BUSY_PORT, QUIET_PORT = 9000, 9001
+SURVEY_SECONDS = 20
 
 
 def listen(sandbox: Sandbox, *ports: int, protocol: str = "tcp") -> int:
@@ -32,6 +35,19 @@ def told(agent: AgentProcess, port: int) -> list[dict[str, Any]]:
     ]
 
 
+def surveyed(agent: AgentProcess) -> float:
+    """When the agent has last looked at what listens."""
+    return agent.metric("portwatch_listeners_last_survey_timestamp_seconds")
+
+
+def soon(agent: AgentProcess, probe: Callable[[], Any]) -> Any:
+    """What the probe finds once the agent's child has looked, which busy machines delay."""
+    try:
+        return eventually(probe, SURVEY_SECONDS)
+    except AssertionError as err:
+        raise AssertionError(f"{err}\n{agent.log}\n{agent.events}") from err
+
+
 def listed(sandbox: Sandbox, *options: object) -> tuple[list[dict[str, Any]], Done]:
     """`portwatch listeners --json`: those at home, and how it ended."""
     done = sandbox.run("listeners", "--json", *options)
@@ -40,13 +56,20 @@ def listed(sandbox: Sandbox, *options: object) -> tuple[list[dict[str, Any]], Do
     return [one for one in found if one["workload"]["cgroup"].startswith(sandbox.path)], done
 
 
-def test_a_socket_that_listened_before_is_told_once(shared: Sandbox) -> None:
+@pytest.fixture
+def ground(shared: Sandbox) -> Sandbox:
+    """The shared pins with a policy that says nothing of home: sockets listen there at first."""
+    shared.load(shared.policy(denying(9, who="/nobody"), "nobody.yaml"))
+    return shared
+
+
+def test_a_socket_that_listened_before_is_told_once(ground: Sandbox) -> None:
     """A listener against the policy is an event, with whose it is and since when; only one, until
     the policy changes to another that it violates."""
-    pid = listen(shared, BUSY_PORT, QUIET_PORT)
-    policy = shared.policy(denying(BUSY_PORT, who=shared.path))
-    agent = shared.agent(policy, "--keep")
-    (event,) = eventually(lambda: told(agent, BUSY_PORT), 10)
+    pid = listen(ground, BUSY_PORT, QUIET_PORT)
+    policy = ground.policy(denying(BUSY_PORT, who=ground.path))
+    agent = ground.agent(policy, "--keep")
+    (event,) = soon(agent, lambda: told(agent, BUSY_PORT))
     assert (event["verdict"], event["constraint"], event["errno"]) == (
         "denied",
         "no-such-port",
@@ -60,42 +83,40 @@ def test_a_socket_that_listened_before_is_told_once(shared: Sandbox) -> None:
         "port": BUSY_PORT,
         "network": f"net:[{os.stat(f'/proc/{pid}/ns/net').st_ino}]",
     }
-    assert event["workload"] == {"name": shared.path, "cgroup": shared.path}
+    assert event["workload"] == {"name": ground.path, "cgroup": ground.path}
     assert event["process"]["pid"] == pid
     assert {"comm", "exe", "cmdline", "uid", "gid"} <= event["process"].keys()
     assert event["since"].endswith("Z")
     assert event["count"] == 1
 
     agent.process.send_signal(signal.SIGHUP)  # the same policy again: surveyed, and not told
-    surveyed = agent.metric("portwatch_listeners_last_survey_timestamp_seconds")
-    eventually(
-        lambda: agent.metric("portwatch_listeners_last_survey_timestamp_seconds") > surveyed, 10
-    )
+    before = surveyed(agent)
+    soon(agent, lambda: surveyed(agent) > before)
     assert len(told(agent, BUSY_PORT)) == 1
 
-    shared.policy(denying(BUSY_PORT, QUIET_PORT, who=shared.path))
-    eventually(lambda: len(told(agent, BUSY_PORT)) == 2 and told(agent, QUIET_PORT), 10)
+    ground.policy(denying(BUSY_PORT, QUIET_PORT, who=ground.path))
+    soon(agent, lambda: len(told(agent, BUSY_PORT)) == 2 and told(agent, QUIET_PORT))
     assert agent.metric("portwatch_events_total", kind="listener") == 3
 
 
-def test_a_policy_applied_by_another_process_is_surveyed_too(shared: Sandbox) -> None:
+def test_a_policy_applied_by_another_process_is_surveyed_too(ground: Sandbox) -> None:
     """`portwatch apply` beside a running agent: what violates the new policy is told."""
-    listen(shared, QUIET_PORT)
-    agent = shared.agent(shared.policy(denying(BUSY_PORT, who=shared.path)), "--keep")
-    other = shared.policy(denying(QUIET_PORT, who=shared.path, mode="record"), "other.yaml")
-    assert shared.run("apply", other).returncode == 0
-    (event,) = eventually(lambda: told(agent, QUIET_PORT), 10)
+    listen(ground, QUIET_PORT)
+    agent = ground.agent(ground.policy(denying(BUSY_PORT, who=ground.path)), "--keep")
+    other = ground.policy(denying(QUIET_PORT, who=ground.path, mode="record"), "other.yaml")
+    assert ground.run("apply", other).returncode == 0
+    (event,) = soon(agent, lambda: told(agent, QUIET_PORT))
     assert event["verdict"] == "recorded"
     assert "errno" not in event
 
 
-def test_listeners_are_counted_by_verdict(shared: Sandbox) -> None:
+def test_listeners_are_counted_by_verdict(ground: Sandbox) -> None:
     """portwatch_listeners has what listens below the cgroup, and nothing that does not."""
-    listen(shared, BUSY_PORT, QUIET_PORT)
-    listen(shared, 9002, protocol="udp")
-    agent = shared.agent(shared.policy(denying(BUSY_PORT, who=shared.path)), "--keep")
-    eventually(lambda: agent.metric("portwatch_listeners_last_survey_timestamp_seconds"), 10)
-    home = {"workload": shared.path, "scope": "loopback"}
+    listen(ground, BUSY_PORT, QUIET_PORT)
+    listen(ground, 9002, protocol="udp")
+    agent = ground.agent(ground.policy(denying(BUSY_PORT, who=ground.path)), "--keep")
+    soon(agent, lambda: surveyed(agent))
+    home = {"workload": ground.path, "scope": "loopback"}
 
     def count(**labels: str) -> float:
         return agent.metric("portwatch_listeners", **home, **labels)
@@ -107,44 +128,44 @@ def test_listeners_are_counted_by_verdict(shared: Sandbox) -> None:
     assert agent.metric("portwatch_listeners", workload="/") == 0
 
 
-def test_the_agents_child_ends_with_it(shared: Sandbox) -> None:
+def test_the_agents_child_ends_with_it(ground: Sandbox) -> None:
     """An agent that is told to end in the middle of a survey leaves no process behind."""
-    agent = shared.agent(shared.policy(denying(BUSY_PORT, who=shared.path)), "--keep")
+    agent = ground.agent(ground.policy(denying(BUSY_PORT, who=ground.path)), "--keep")
     for _ in range(3):
         agent.process.send_signal(signal.SIGHUP)
     assert agent.end() == 0
     assert "Traceback" not in agent.log
 
 
-def test_the_command_lists_as_json(shared: Sandbox) -> None:
+def test_the_command_lists_as_json(ground: Sandbox) -> None:
     """One list, each with the keys of a `listener` event, violations first; exit status 1."""
-    pid = listen(shared, QUIET_PORT, BUSY_PORT)
-    shared.load(shared.policy(denying(BUSY_PORT, who=shared.path)))
-    found, done = listed(shared)
+    pid = listen(ground, QUIET_PORT, BUSY_PORT)
+    ground.load(ground.policy(denying(BUSY_PORT, who=ground.path)))
+    found, done = listed(ground)
     assert done.returncode == 1
     assert [one["bind"]["port"] for one in found] == [BUSY_PORT, QUIET_PORT]
     assert [one["verdict"] for one in found] == ["denied", "allowed"]
     assert all(one["process"]["pid"] == pid and one["scope"] == "loopback" for one in found)
-    found, done = listed(shared, "--port", QUIET_PORT)
+    found, done = listed(ground, "--port", QUIET_PORT)
     assert (len(found), done.returncode) == (1, 0)
-    found, done = listed(shared, "--workload", f"{shared.path}*", "--port", BUSY_PORT)
+    found, done = listed(ground, "--workload", f"{ground.path}*", "--port", BUSY_PORT)
     assert (len(found), done.returncode) == (1, 1)
-    found, done = listed(shared, "--workload", "nobody")
+    found, done = listed(ground, "--workload", "nobody")
     assert (found, done.returncode) == ([], 0)
 
 
-def test_the_command_shows_a_table(shared: Sandbox) -> None:
+def test_the_command_shows_a_table(ground: Sandbox) -> None:
     """A line for each socket with whose it is and the violated constraint, and a summary."""
-    pid = listen(shared, BUSY_PORT, QUIET_PORT)
-    policy = shared.policy(denying(BUSY_PORT, who=shared.path, mode="record"))
-    done = shared.run("listeners", "--policy", policy, "--workload", shared.path)
+    pid = listen(ground, BUSY_PORT, QUIET_PORT)
+    policy = ground.policy(denying(BUSY_PORT, who=ground.path, mode="record"))
+    done = ground.run("listeners", "--policy", policy, "--workload", ground.path)
     assert done.returncode == 1
     heading, first, second, summary = done.stdout.splitlines()
     assert heading.split() == [
         "PROTO", "ADDRESS:PORT", "SCOPE", "WORKLOAD", "PROCESS", "NETWORK", "SINCE", "VERDICT",
     ]  # fmt: skip
     assert first.split()[:5] == [
-        "tcp", f"127.0.0.1:{BUSY_PORT}", "loopback", shared.path, f"python3[{pid}]",
+        "tcp", f"127.0.0.1:{BUSY_PORT}", "loopback", ground.path, f"python3[{pid}]",
     ] or f"[{pid}]" in first  # fmt: skip
     assert first.endswith("recorded by no-such-port")
     assert second.endswith("allowed")
@@ -167,23 +188,23 @@ def test_without_a_policy_the_command_says_so(sandbox: Sandbox) -> None:
     assert "nothing listens" in done.stdout
 
 
-def test_a_shared_socket_shows_how_many_have_it(shared: Sandbox) -> None:
+def test_a_shared_socket_shows_how_many_have_it(ground: Sandbox) -> None:
     """A pre-forked server is its oldest process, and so many more."""
-    binder = shared.binder()
+    binder = ground.binder()
     steps = ("socket", "tcp", "ipv4"), ("bind", "127.0.0.1", BUSY_PORT), ("listen",)
     assert binder.take(*steps, name="shared").said == "ok"
     binder.spawn("fork")
     binder.spawn("fork")
-    done = shared.run("listeners", "--workload", shared.path)
+    done = ground.run("listeners", "--workload", ground.path)
     assert f"[{binder.pid}] +2" in done.stdout
-    found, _ = listed(shared)
+    found, _ = listed(ground)
     assert [one["more_processes"] for one in found] == [2]
 
 
-def test_another_namespace_and_udp_are_warned_of(shared: Sandbox) -> None:
+def test_another_namespace_and_udp_are_warned_of(ground: Sandbox) -> None:
     """Before it enforces, `load` warns of sockets in every network namespace, of udp too."""
-    pid = listen(shared, BUSY_PORT, protocol="udp")
-    loaded = shared.load(shared.policy(denying(f"{BUSY_PORT}/udp", who=shared.path)))
+    pid = listen(ground, BUSY_PORT, protocol="udp")
+    loaded = ground.load(ground.policy(denying(f"{BUSY_PORT}/udp", who=ground.path)))
     assert "warning: 1 socket listening now would be refused at the next bind" in loaded.stderr
     assert f"udp 127.0.0.1:{BUSY_PORT} of " in loaded.stderr
     assert f"[{pid}]: no-such-port (EACCES)" in loaded.stderr

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import selectors
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
-from portwatch.agent.survey_runs import PERIOD_SECONDS, SurveyRuns
+from portwatch.agent.survey_runs import PERIOD_SECONDS, RETRY_SECONDS, SurveyRuns
 from portwatch.errors import PortwatchError
 
 SERIES: Series = ("shop", "tcp", "80", "loopback", "allowed")
@@ -159,3 +160,16 @@ def test_a_failure_is_logged_once_and_not_fatal(
     desk.children[3].end(reported(not_seen=["net:[5]: gone"]))
     desk.serve()
     assert caplog.messages[1:] == ["listeners not seen: net:[5]: gone"]
+
+
+def test_a_survey_that_failed_is_tried_again_soon(desk: Desk) -> None:
+    """Not only a minute later: what is not looked at is not known."""
+    start = time.monotonic()
+    desk.runs.want()
+    desk.runs.tick(start)
+    desk.children[0].end(PortwatchError("no answer"))
+    desk.serve()
+    desk.runs.tick(start + 1)
+    assert len(desk.children) == 1
+    desk.runs.tick(start + RETRY_SECONDS + 1)
+    assert len(desk.children) == 2
