@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import json
 import os
 import select
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -25,15 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
 import native_calls
 import offspring
+import own_spaces
 import socket_steps
 from socket_steps import FAMILIES, SOCKET_KINDS, libc
 
-CLONE_NEWNET = 0x40000000
-SIOCSIFFLAGS = 0x8914
-IFF_UP_RUNNING = 0x1 | 0x40
 IP_BIND_ADDRESS_NO_PORT = 24
 SO_NETNS_COOKIE = 71
-NAMESPACES = {"net": CLONE_NEWNET, "user": 0x10000000, "cgroup": 0x02000000}
 STORM_ROUND = 64  # binds between two looks at whether the storm is to end
 
 held: list[socket.socket] = []
@@ -42,7 +36,7 @@ held: list[socket.socket] = []
 def main() -> None:
     """Answer requests until stdin ends."""
     if "--own-network" in sys.argv:
-        enter_own_network()
+        own_spaces.enter_own_network()
     offspring.take_over()
     serve()
 
@@ -60,17 +54,6 @@ def spawn(how: str, cgroup: str | None = None, activated: str | None = None) -> 
     return offspring.spawn(how, cgroup, activated, serve, __file__)
 
 
-def enter_own_network() -> None:
-    """A new network namespace: every address and port number may be bound, nobody else is there."""
-    if libc.unshare(CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP_RUNNING))
-    set_sysctl("ipv4/ip_unprivileged_port_start", "0")
-    set_sysctl("ipv4/ip_nonlocal_bind", "1")
-    set_sysctl("ipv6/ip_nonlocal_bind", "1")
-
-
 def netns_cookie() -> int:
     """What BPF calls this network namespace; 0 where the kernel does not tell, before 5.14."""
     with socket.socket() as any_socket:
@@ -79,11 +62,6 @@ def netns_cookie() -> int:
         except OSError:
             return 0
     return int.from_bytes(raw, "little")
-
-
-def set_sysctl(name: str, value: str) -> None:
-    """Write below /proc/sys/net of this process's network namespace."""
-    Path("/proc/sys/net", name).write_text(value)
 
 
 def bind_all(binds: list[dict[str, Any]], times: int = 1) -> list[tuple[int, int]]:
@@ -202,27 +180,6 @@ def release() -> int:
     return 0
 
 
-def sysctl(name: str, value: str) -> int:
-    """Set one; the errno where the kernel refuses."""
-    try:
-        set_sysctl(name, value)
-    except OSError as err:
-        return err.errno or errno.EIO
-    return 0
-
-
-def unshare(what: list[str]) -> int:
-    """Go into new namespaces; the errno where the kernel refuses."""
-    flags = sum(NAMESPACES[name] for name in what)
-    return 0 if libc.unshare(flags) == 0 else ctypes.get_errno()
-
-
-def join_network(pid: int) -> int:
-    """Go into the network namespace of another process."""
-    with open(f"/proc/{pid}/ns/net") as namespace:
-        return 0 if libc.setns(namespace.fileno(), CLONE_NEWNET) == 0 else ctypes.get_errno()
-
-
 def run(command: list[str]) -> tuple[int, str]:
     """Run a program as a child of this process: its exit status, and what it complained of."""
     done = subprocess.run(command, capture_output=True, text=True)
@@ -234,7 +191,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "storm": storm,
     "drop": drop_privileges,
     "release": release,
-    "sysctl": sysctl,
+    "sysctl": own_spaces.sysctl,
     "native": native_calls.load,
     "race": native_calls.race_to_dual_stack,
     "take": socket_steps.take,
@@ -244,8 +201,8 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "reached": socket_steps.reached,
     "spawn": spawn,
     "child": offspring.ask,
-    "unshare": unshare,
-    "join_network": join_network,
+    "unshare": own_spaces.unshare,
+    "join_network": own_spaces.join_network,
     "run": run,
 }
 

@@ -20,7 +20,8 @@ from binder import Binder
 from guard import Guard
 
 from portwatch.kernel import hooks
-from portwatch.kernel.uncovered import ALWAYS
+from portwatch.kernel.readings import Readings
+from portwatch.kernel.uncovered import ALWAYS, uncovered
 
 PORT = 9000
 TCP = ("socket", "tcp", "ipv4")
@@ -134,16 +135,23 @@ def test_ping_sockets_own_no_port(guard: Guard, binder: Binder) -> None:
     assert guard.binds == {}
 
 
-def test_sctp_is_unseen(guard: Guard, binder: Binder) -> None:
-    """SCTP has its own bind, which no cgroup hook sees: portwatch_uncovered says `sctp`. Where
-    the kernel is built without it there is nothing to see."""
+def test_sctp(guard: Guard, binder: Binder) -> None:
+    """SCTP has its own bind, which no cgroup hook sees, so that without the LSM hooks
+    portwatch_uncovered says `sctp`; with them it is refused. A kernel built without it has none."""
     guard.publish(keeping(PORT))
     stand = binder.take(("socket", "sctp", "ipv4"), ("bind", "127.0.0.1", PORT))
+    readings = Readings(guard.pin_dir)
+    attached = {hook.name for hook in readings.hooks() if hook.attached}
+    readings.close()
+    assert ("sctp" in uncovered(0, attached)) == ("socket_bind" not in attached)
     if stand.failed == "socket":
         assert stand.said == "EPROTONOSUPPORT"
+    elif "socket_bind" in attached:
+        assert (stand.said, stand.port) == ("EPERM", 0)
+        assert guard.violations == {("kept", "/", PORT, "sctp", "denied"): 1}
     else:
         assert (stand.said, stand.port) == ("ok", PORT)
-    assert guard.binds == {}
+        assert guard.binds == {}
 
 
 def test_a_vxlan_device(guard: Guard, binder: Binder) -> None:

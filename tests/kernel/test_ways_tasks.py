@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from binder import Binder
 from conftest import StartBinder
 from guard import Guard
-
-PORT = 9000
-TCP = ("socket", "tcp", "ipv4")
-BIND = ("bind", "127.0.0.1", PORT)
-LISTEN = ("listen",)
-
-POLICY = """
-version: 1
-mode: enforce
-errno: EPERM
-constraints:
-  - {name: bound, for: {cgroup: "/bound/**"}, deny: [9000]}
-  - {name: as-alice, for: {user: alice}, deny: [9001]}
-  - {name: at-home, network: host, deny: [9002]}
-"""
-BOUND = ("bound", "/bound", PORT, "tcp", "denied")
+from two_places import BIND, BOUND, LISTEN, PORT, TCP, assert_told, make_places
 
 
 @pytest.fixture
-def places(guard: Guard, binder: Binder, native_calls: Path) -> Iterator[tuple[Path, Path]]:
+def places(guard: Guard, binder: Binder, native_calls: Path) -> tuple[Path, Path]:
     """A cgroup that may not bind the port, and one that may, where the binder is."""
-    bound, free = guard.make("/bound"), guard.make("/free")
-    guard.publish(POLICY)
     binder.ask(do="native", path=str(native_calls))
-    binder.move(free)
-    yield bound, free
-
-
-def assert_told(guard: Guard, task: Path, maker: Path, pid: int) -> None:
-    """One denial, told with the task's cgroup and process and the socket maker's cgroup."""
-    assert list(guard.violations.values()) == [1]
-    (event,) = guard.events()
-    assert (event.cgroup, event.socket_cgroup) == (task.stat().st_ino, maker.stat().st_ino)
-    assert (event.pid, event.port) == (pid, PORT)
+    return make_places(guard, binder)
 
 
 def test_passed_by_scm_rights(
@@ -157,96 +130,6 @@ def test_moved_after_making_the_socket(
     assert binder.take(TCP, ("join", str(bound)), BIND).said == "EPERM"
     assert_told(guard, task=bound, maker=free, pid=binder.pid)
     assert binder.take(TCP, ("join", str(free)), BIND).port == PORT
-
-
-@pytest.mark.parametrize("depth", [1, 40])
-def test_nested_cgroups_of_its_own(
-    depth: int, guard: Guard, binder: Binder, places: tuple[Path, Path]
-) -> None:
-    """A workload that makes cgroups below its own and moves there stays what it is, known to
-    userspace or not, however deep."""
-    bound, _ = places
-    inner = bound.joinpath(*["inner"] * depth)
-    inner.mkdir(parents=True)
-    binder.move(inner)
-    stand = binder.take(TCP, BIND)
-    assert (stand.said, stand.port) == ("EPERM", 0)
-    assert guard.violations == {BOUND: 1}
-
-
-def test_a_thread_in_a_cgroup_of_its_own(
-    guard: Guard, binder: Binder, places: tuple[Path, Path]
-) -> None:
-    """A workload that puts its threads into threaded cgroups stays what it is."""
-    bound, _ = places
-    binder.move(bound)
-    inner = bound / "threads"
-    inner.mkdir()
-    (inner / "cgroup.type").write_text("threaded")
-    (inner / "cgroup.threads").write_text(str(binder.pid))
-    assert binder.take(TCP, BIND).said == "EPERM"
-    assert guard.violations == {BOUND: 1}
-    assert guard.events()[0].cgroup == inner.stat().st_ino
-    (bound / "cgroup.threads").write_text(str(binder.pid))
-
-
-def test_a_user_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
-    """Root in a user namespace of one's own is the user outside that it is."""
-    binder.drop_privileges(1000, 50)
-    assert binder.ask(do="unshare", what=["user"]) == 0
-    assert [binder.bind(port) for port in (9001, 9003)] == ["EPERM", "ok"]
-    assert guard.violations == {("as-alice", "/free", 9001, "tcp", "denied"): 1}
-    assert guard.events()[0].uid == 1000
-
-
-def test_a_cgroup_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
-    """A workload that takes its cgroup for the root is still judged by the real one."""
-    bound, _ = places
-    binder.move(bound)
-    assert binder.ask(do="unshare", what=["cgroup"]) == 0
-    assert binder.take(TCP, BIND).said == "EPERM"
-    assert guard.violations == {BOUND: 1}
-
-
-def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
-    """A network of one's own leaves `network: host`, and no other constraint."""
-    bound, _ = places
-    binder.move(bound)
-    assert binder.bind(9002) == "EPERM"
-    assert binder.ask(do="unshare", what=["user", "net"]) == 0
-    assert [binder.bind(port, "0.0.0.0") for port in (9002, PORT)] == ["ok", "EPERM"]
-    assert guard.violations[BOUND] == 1
-    assert len(guard.violations) == 2
-
-
-def test_a_socket_of_another_network_namespace(
-    guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
-) -> None:
-    """The socket's network is the one that counts: `network: host` cannot be left behind between
-    socket() and bind(), and a task at home is free with a socket from elsewhere."""
-    at_home = ("bind", "127.0.0.1", 9002)
-    elsewhere = start_binder()
-    assert binder.take(TCP).said == "ok"
-    assert binder.ask(do="join_network", pid=elsewhere.pid) == 0
-    assert binder.take(at_home).said == "EPERM"
-    assert binder.take(TCP, at_home, name="foreign").port == 9002
-    (event,) = guard.events()
-    assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
-
-
-def test_a_socket_of_another_network_listens(
-    guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
-) -> None:
-    """A socket that listens in another network than its task's is told with its own network."""
-    binder.pick_from(9002, 9002)
-    elsewhere = start_binder()
-    assert binder.take(TCP).said == "ok"
-    assert binder.ask(do="join_network", pid=elsewhere.pid) == 0
-    stand = binder.take(LISTEN)
-    assert (stand.port, stand.listening) == (9002, True)
-    assert guard.violations == {("at-home", "/free", 9002, "tcp", "recorded"): 1}
-    (event,) = guard.events()
-    assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
 def test_a_socket_from_outside_the_cgroup(
