@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from portwatch.agent.event_format import Event, address_text, workload_of_cgroup
-from portwatch.agent.publisher import Publisher
 from portwatch.kernel import layout
+from portwatch.kernel.readings import CollisionKey
 from portwatch.node.listeners import Listener
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 NETWORK_STATES = ("listen", "bound")
 
 
+class KnowsNames(Protocol):
+    """What names the kernel's numbers stand for: kernel.names.Names, or a test's."""
+
+    def text(self, number: int) -> str:
+        """The name of a number."""
+
+
+class KnowsWorkloads(Protocol):
+    """What workloads are called: agent.publisher.Publisher, or a test's."""
+
+    @property
+    def names(self) -> KnowsNames:
+        """Those that the kernel's records refer to."""
+
+    def workload_name(self, cgroup: str, uid: int, gid: int, host_network: bool) -> str:
+        """What the policy in force calls a process."""
+
+
 def collision_event(
-    facts: Event, holder: Listener | None, count: int, publisher: Publisher
+    facts: Event, holder: Listener | None, count: int, publisher: KnowsWorkloads
 ) -> Event:
     """All but `time`; `holder` absent where nobody was found that has the port."""
     event: Event = {"kind": "collision", "errno": "EADDRINUSE", **facts}
@@ -23,8 +42,19 @@ def collision_event(
     return {**event, "count": count}
 
 
+def left_event(key: CollisionKey, count: int, publisher: KnowsWorkloads) -> Event:
+    """Collisions of which nothing but their count is known any more."""
+    return {
+        "kind": "collision",
+        "errno": "EADDRINUSE",
+        "bind": {"protocol": layout.PROTOCOL_NAMES[key.protocol], "port": key.port},
+        "workload": {"name": publisher.names.text(key.workload)},
+        "count": count,
+    }
+
+
 def sharing_event(
-    facts: Event, raw: layout.Event, holders: list[Listener], publisher: Publisher
+    facts: Event, raw: layout.Event, holders: list[Listener], publisher: KnowsWorkloads
 ) -> Event | None:
     """The same of a bind that went through though another workload has the port; None where none
     has, or the bind came to nothing."""
@@ -41,13 +71,9 @@ def sharing_event(
 
 def conflicting(raw: layout.Event, holders: list[Listener]) -> Iterator[Listener]:
     """Those sockets whose address is among the bind's, or the other way round."""
-    wanted = _reach(
-        address_text(bytes(raw.address)),
-        raw.family == layout.FAMILY_NAMES.index("ipv6"),
-        bool(raw.scope & layout.SCOPE_DUAL),
-    )
+    wanted = _reach(address_text(bytes(raw.address)), bool(raw.scope & layout.SCOPE_DUAL))
     for one in holders:
-        if _overlap(wanted, _reach(one.address, one.family == "ipv6", one.dual)):
+        if _overlap(wanted, _reach(one.address, one.dual)):
             yield one
 
 
@@ -55,7 +81,7 @@ Reach = tuple[frozenset[str], str | None]
 """IP versions that an address is exposed on, and the one address, None for all of them."""
 
 
-def _reach(address: str, is_ipv6: bool, dual: bool) -> Reach:
+def _reach(address: str, dual: bool) -> Reach:
     if dual:
         return frozenset(("4", "6")), None
     version = "6" if ":" in address else "4"
@@ -69,7 +95,7 @@ def _overlap(one: Reach, other: Reach) -> bool:
     return bool(versions) and (None in (one[1], other[1]) or one[1] == other[1])
 
 
-def _workload_name(one: Listener, publisher: Publisher) -> str:
+def _workload_name(one: Listener, publisher: KnowsWorkloads) -> str:
     holder = one.holder
     cgroup = holder.cgroup if holder else one.made_in
     if cgroup is None:
@@ -78,7 +104,7 @@ def _workload_name(one: Listener, publisher: Publisher) -> str:
     return publisher.workload_name(cgroup, uid, gid, one.is_host_network)
 
 
-def _holder(one: Listener, publisher: Publisher) -> Event:
+def _holder(one: Listener, publisher: KnowsWorkloads) -> Event:
     """`more` processes share the socket; a connection that has ended holds a port without any."""
     found: Event = {"state": one.state, "address": one.address}
     cgroup = one.holder.cgroup if one.holder else one.made_in

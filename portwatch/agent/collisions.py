@@ -15,9 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from portwatch.agent.collision_event import collision_event, conflicting, sharing_event
-from portwatch.agent.event_format import Event, EventFormat
-from portwatch.agent.publisher import Publisher
+from portwatch.agent.collision_event import (
+    KnowsWorkloads,
+    collision_event,
+    conflicting,
+    left_event,
+    sharing_event,
+)
+from portwatch.agent.event_format import Event
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
@@ -48,11 +53,26 @@ class CountsCollisions(Protocol):
         """All of them."""
 
 
+class DescribesBinds(Protocol):
+    """Who bound what: agent.event_format.EventFormat, or a test's."""
+
+    def facts(self, raw: layout.Event) -> Event:
+        """What every event about a bind says, of one record."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One record, and what was found out about it while its process might still be there."""
+
+    raw: layout.Event
+    facts: Event
+
+
 @dataclass
 class _Case:
     """One workload that wants one port, or shares it; by its last record."""
 
-    raw: layout.Event
+    wanted: _Wanted
     key: CollisionKey | None  # None: it has the port, and may share it
     due: float
     waiting: bool = True
@@ -64,11 +84,12 @@ class CollisionReports:
     def __init__(
         self,
         readings: CountsCollisions,
-        publisher: Publisher,
-        event_format: EventFormat,
+        publisher: KnowsWorkloads,
+        event_format: DescribesBinds,
         selector: selectors.BaseSelector,
         tell: Callable[[Event], None],
         begin: Begin = begin_find_holders,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._readings = readings
         self._publisher = publisher
@@ -76,27 +97,29 @@ class CollisionReports:
         self._selector = selector
         self._tell = tell
         self._begin = begin
+        self._clock = clock
         self._cases: OrderedDict[object, _Case] = OrderedDict()
         self._told = dict(readings.collisions())
         self._search: Errand[list[list[Listener]]] | None = None
-        self._searched: list[_Case] = []
+        self._searched: list[tuple[_Case, _Wanted]] = []
         self._next_search = 0.0
         self._warned = False
 
     def take(self, raw: layout.Event) -> None:
         """A record of kind EVENT_COLLISION or EVENT_SHARED."""
         shared = raw.kind == layout.EVENT_SHARED
-        key = None if shared else CollisionKey(raw.workload, raw.port, raw.label)
+        key = None if shared else self._counted_under(raw)
         name = key or (raw.workload, raw.port, raw.label, raw.netns_inode)
+        wanted = _Wanted(raw, self._format.facts(raw))
         known = self._cases.get(name)
         if known is not None:
-            known.raw = raw
+            known.wanted = wanted
             known.waiting = True
             return
         if len(self._cases) >= MAX_CASES:
             _, oldest = self._cases.popitem(last=False)
-            self._conclude(oldest, [])
-        self._cases[name] = _Case(raw, key, due=0.0)
+            self._conclude(oldest, oldest.wanted, [])
+        self._cases[name] = _Case(wanted, key, due=self._clock())
 
     def tick(self, now: float) -> None:
         """Start a search for what is due; `now` is monotonic, in seconds."""
@@ -110,23 +133,29 @@ class CollisionReports:
             if case.key and self._untold(case.key):
                 case.waiting = True  # those that the kernel did not tell of one by one
         self._forget([case for case in due if not case.waiting])
-        self._begin_search([case for case in due if case.waiting][:QUESTIONS_AT_ONCE], now)
+        waiting = sorted((case for case in due if case.waiting), key=lambda case: case.due)
+        self._begin_search(waiting[:QUESTIONS_AT_ONCE], now)
 
     def close(self) -> None:
         """End the search; tell the counts that are left, without their holders."""
         self._end_search()
         for case in self._cases.values():
             if case.key and self._untold(case.key):
-                self._conclude(case, [])
+                self._conclude(case, case.wanted, [])
         self._cases.clear()
+        for key in self._readings.collisions():  # of cases that were dropped, of records lost
+            count = self._untold(key)
+            if count:
+                self._told[key] = self._told.get(key, 0) + count
+                self._tell(left_event(key, count, self._publisher))
 
     def _begin_search(self, cases: list[_Case], now: float) -> None:
         if not cases:
             return
         self._next_search = now + SEARCH_SECONDS
-        self._searched = cases
+        self._searched = [(case, case.wanted) for case in cases]
         try:
-            self._search = self._begin([_question(case.raw) for case in cases])
+            self._search = self._begin([_question(case.wanted.raw) for case in cases])
         except (PortwatchError, OSError) as err:
             self._conclude_all([[] for _ in cases], str(err))
             return
@@ -153,23 +182,28 @@ class CollisionReports:
         if error and not self._warned:
             self._warned = True
             log.warning("collisions are told without their holders: %s", error)
-        for case, holders in zip(self._searched, found, strict=True):
-            self._conclude(case, holders)
+        for (case, wanted), holders in zip(self._searched, found, strict=True):
+            self._conclude(case, wanted, holders)
         self._searched = []
 
-    def _conclude(self, case: _Case, holders: list[Listener]) -> None:
+    def _conclude(self, case: _Case, wanted: _Wanted, holders: list[Listener]) -> None:
+        """By the record that was asked about: a later one may be of another network."""
         case.waiting = False
-        case.due = time.monotonic() + REPEAT_SECONDS
-        facts = self._format.facts(case.raw)
+        case.due = self._clock() + REPEAT_SECONDS
         if case.key is None:
-            event = sharing_event(facts, case.raw, holders, self._publisher)
+            event = sharing_event(wanted.facts, wanted.raw, holders, self._publisher)
         else:
             count = self._untold(case.key)
             self._told[case.key] = self._told.get(case.key, 0) + count
-            holder = next(iter(conflicting(case.raw, holders)), None)
-            event = collision_event(facts, holder, count, self._publisher) if count else None
+            holder = next(iter(conflicting(wanted.raw, holders)), None)
+            event = collision_event(wanted.facts, holder, count, self._publisher) if count else None
         if event is not None:
             self._tell(event)
+
+    def _counted_under(self, raw: layout.Event) -> CollisionKey:
+        """Where the map has no room for it, that is the entry for all the rest."""
+        key = CollisionKey(raw.workload, raw.port, raw.label)
+        return key if self._readings.collision_count(key) else CollisionKey(0, 0, raw.label)
 
     def _untold(self, key: CollisionKey) -> int:
         return self._readings.collision_count(key) - self._told.get(key, 0)
