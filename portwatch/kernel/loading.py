@@ -39,7 +39,8 @@ class Loading:
         if self.needed:
             module = "portwatch.kernel.loader"
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(pin_dir.path), str(cgroup)],
+                # -P: nothing is imported from the directory that portwatch happens to run in.
+                [sys.executable, "-P", "-m", module, str(pin_dir.path), str(cgroup)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -22,7 +22,13 @@ from portwatch.node.paths import HostPaths
 
 BPFFS = Path("/sys/fs/bpf")
 RUN_DIRECTORY = Path("/run/portwatch")
-HOOKS = ("bind4", "bind6", "post_bind4", "post_bind6")
+HOOKS = ("bind4", "bind6", "post_bind4", "post_bind6", "listen")
+ATTACHED = (
+    *("cgroup_inet4_bind", "cgroup_inet4_post_bind"),
+    *("cgroup_inet6_bind", "cgroup_inet6_post_bind"),
+    "cgroup_sock_ops",
+)
+"""What bpftool calls them, in its order of names."""
 
 _numbers = itertools.count(1)
 
@@ -109,9 +115,9 @@ class Sandbox:
         return {hook: _pinned_id("prog", self.pin_dir / "programs" / hook) for hook in HOOKS}
 
     def attached(self) -> list[str]:
-        """What the kernel says is attached to the cgroup."""
+        """What the kernel says is attached to the cgroup, sorted."""
         done = run_command(["bpftool", "--json", "cgroup", "show", str(self.cgroup)])
-        return [program["attach_type"] for program in json.loads(done.stdout.strip() or "[]")]
+        return sorted(program["attach_type"] for program in json.loads(done.stdout.strip() or "[]"))
 
     def assert_nothing_left(self, programs: dict[str, int]) -> None:
         """No pin, no attachment, no program, no socket."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from product import PORTWATCH, Done, eventually, run_command
-from sandbox import Sandbox, denying
+from sandbox import ATTACHED, Sandbox, denying
 
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
@@ -281,7 +281,7 @@ def test_two_loads_at_once(sandbox: Sandbox) -> None:
         assert "hint: try again" in "".join(said)
     binder = sandbox.binder()
     assert sorted([binder.bind(9001), binder.bind(9002)]) == ["EACCES", "ok"]
-    assert len(sandbox.attached()) == 4
+    assert sandbox.attached() == list(ATTACHED)
 
 
 def test_cgroup_removed_under_the_agent(sandbox: Sandbox) -> None:

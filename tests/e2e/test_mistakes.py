@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from product import PORTWATCH, portwatch, run_command
-from sandbox import Sandbox, denying
+from sandbox import ATTACHED, Sandbox, denying
 
 NOWHERE = "/sys/fs/bpf/portwatch-e2e-nowhere"
 LONG_NUMBER = "9" * 5000
@@ -170,7 +170,7 @@ def test_relative_and_dotted_paths(shared: Sandbox) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert shared.binder().bind(9001) == "EACCES"
-    assert len(shared.attached()) == 4
+    assert shared.attached() == list(ATTACHED)
 
 
 def test_stdin_as_policy(shared: Sandbox) -> None:

@@ -29,6 +29,7 @@ SOCKET_KINDS = {
     "udplite": (socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE),
     "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
     "sctp": (socket.SOCK_STREAM, IPPROTO_SCTP),
+    "sctp-many": (socket.SOCK_SEQPACKET, IPPROTO_SCTP),
     "raw": (socket.SOCK_RAW, socket.IPPROTO_UDP),
     "icmp": (socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
     "frames": (socket.SOCK_RAW, 0),
@@ -107,6 +108,11 @@ def set_option(name: str, level: int, option: int, value: int | str) -> None:
     """An option, a number or text."""
     raw = value.encode() if isinstance(value, str) else struct.pack("=I", value)
     sockets[name].setsockopt(level, option, raw)
+
+
+def set_raw_option(name: str, level: int, option: int, value: str) -> None:
+    """An option whose value is written in hex."""
+    sockets[name].setsockopt(level, option, bytes.fromhex(value))
 
 
 def packed(name: str, address: str, port: int) -> bytes:
@@ -221,6 +227,7 @@ def copy_from(name: str, pid: int, fd: int) -> None:
 STEPS: dict[str, Callable[..., None]] = {
     "socket": make,
     "option": set_option,
+    "option raw": set_raw_option,
     "bind": bind,
     "bind raw": bind_raw,
     "listen": listen,
