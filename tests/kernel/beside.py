@@ -15,6 +15,7 @@ from portwatch.kernel.hooks import PROGRAM_CGROUP_SOCK_ADDR
 
 ATTACH_INET4_CONNECT = 10
 HELPER_BPF_BIND = 64
+INSTRUCTION_BYTES = 8
 HELPER_SET_RETVAL = 187
 
 USER_IP4, USER_PORT = 4, 24  # offsets in struct bpf_sock_addr
@@ -76,26 +77,26 @@ def taking_port(port: int) -> Instructions:
     ]
 
 
-@contextmanager
-def attached(cgroup: Path, attach_type: int, instructions: Instructions) -> Iterator[None]:
-    """The program, behind what is attached to that cgroup already."""
+def load(program_type: int, attach_type: int, instructions: Instructions) -> int:
+    """The program's descriptor, once the verifier has taken it."""
     options = libbpf.ProgramLoadOptions(
         sz=ctypes.sizeof(libbpf.ProgramLoadOptions), expected_attach_type=attach_type
     )
-    lib, code = libbpf.library(), b"".join(instructions)
-    program = libbpf.check(
-        lib.bpf_prog_load(
-            PROGRAM_CGROUP_SOCK_ADDR,
-            b"beside",
-            b"GPL",
-            code,
-            len(instructions),
-            ctypes.byref(options),
-        ),
-        "a program beside portwatch's",
+    code = b"".join(instructions)
+    number, by_reference = len(code) // INSTRUCTION_BYTES, ctypes.byref(options)
+    program = libbpf.library().bpf_prog_load(
+        program_type, b"beside", b"GPL", code, number, by_reference
     )
+    return libbpf.check(program, "a program beside portwatch's")
+
+
+@contextmanager
+def attached(cgroup: Path, attach_type: int, instructions: Instructions) -> Iterator[None]:
+    """The program, behind what is attached to that cgroup already."""
+    program = load(PROGRAM_CGROUP_SOCK_ADDR, attach_type, instructions)
     directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
-    link = libbpf.check(lib.bpf_link_create(program, directory, attach_type, None), str(cgroup))
+    link = libbpf.library().bpf_link_create(program, directory, attach_type, None)
+    libbpf.check(link, str(cgroup))
     try:
         yield
     finally:

@@ -3,11 +3,13 @@ and what has no port at all."""
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import native_calls as native
 import pytest
 from beside import (
     ATTACH_INET4_CONNECT,
@@ -18,6 +20,7 @@ from beside import (
 )
 from binder import Binder
 from guard import Guard
+from steering import steered
 
 from portwatch.kernel import hooks
 from portwatch.kernel.readings import Readings
@@ -103,6 +106,23 @@ def test_a_program_binds_for_a_client(guard: Guard, binder: Binder) -> None:
     assert (stand.said, stand.port, stand.listening) == ("ok", PORT, True)
     assert guard.binds == {}
     assert "bpf_bind" in ALWAYS
+
+
+def test_a_program_steers_a_ports_traffic(guard: Guard, binder: Binder, native_calls: Path) -> None:
+    """An sk_lookup program gives a port's traffic to a socket that has another port: nothing is
+    bound, and the gap is called `steered`."""
+    guard.publish(keeping(PORT))
+    assert binder.take(TCP, ("bind", "127.0.0.1", 9001), ("listen",), name="thief").port == 9001
+    native.load(str(native_calls))
+    fd = native.copy_descriptor(binder.pid, binder.ask(do="descriptor", name="thief"))
+    with steered(binder.pid, PORT, fd):
+        assert binder.take(TCP, ("connect", "127.0.0.1", PORT), name="client").said == "ok"
+        assert binder.ask(do="reached", names=["thief"]) == "thief"
+    os.close(fd)
+    binder.forget("thief")
+    assert binder.take(TCP, ("connect", "127.0.0.1", PORT)).said == "ECONNREFUSED"
+    assert guard.verdicts() == {"allowed": 1}
+    assert "steered" in ALWAYS
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
