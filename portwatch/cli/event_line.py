@@ -35,30 +35,44 @@ def _violation(event: dict[str, Any]) -> str:
 
 
 def _collision(event: dict[str, Any]) -> str:
-    what = "shared" if event.get("shared") else "taken"
-    line = f"{what} {_endpoint(event['bind'])}: {_who(event)}"
+    shared = event.get("shared")
+    line = f"{'shared' if shared else 'taken'} {_endpoint(event['bind'])}: {_who(event)}"
     holder = event.get("holder")
     if holder is None:
         return f"{line} wanted it; whose it was is not known" + _times(event)
-    wanted = "has it beside" if event.get("shared") else "wanted it of"
-    return f"{line} {wanted} {_who(holder) or holder['state']}" + _times(event)
+    line += f" {'has it beside' if shared else 'wanted it of'} {_holder(holder)}"
+    if holder["address"] != event["bind"]["address"]:
+        line += f" on {_address(holder['address'])}"
+    return line + _times(event)
+
+
+def _holder(holder: dict[str, Any]) -> str:
+    """The oldest process and how many more, its workload; or what keeps the port without any."""
+    more = f" +{holder['more']}" if "more" in holder else ""
+    who = _who(holder, more)
+    if who:
+        return who
+    ended = holder["state"] == "time-wait"
+    return "a connection that has ended" if ended else f"a socket in state {holder['state']}"
 
 
 def _endpoint(bind: dict[str, Any]) -> str:
     if "address" not in bind:
         return f"{bind['protocol']} port {bind['port']}"
-    address = bind["address"]
-    shown = f"[{address}]" if ":" in address else address
-    return f"{bind['protocol']} {shown}:{bind['port']}"
+    return f"{bind['protocol']} {_address(bind['address'])}:{bind['port']}"
 
 
-def _who(event: dict[str, Any]) -> str:
+def _address(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _who(event: dict[str, Any], more: str = "") -> str:
     """Process and workload, as far as they are known."""
     process = event.get("process")
     workload = event.get("workload", {}).get("name", "")
     if process is None:
         return str(workload)
-    return f"{process['comm']}[{process['pid']}]" + (f" of {workload}" if workload else "")
+    return f"{process['comm']}[{process['pid']}]{more}" + (f" of {workload}" if workload else "")
 
 
 def _times(event: dict[str, Any]) -> str:
