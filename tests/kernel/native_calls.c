@@ -20,6 +20,7 @@
 #define OP_BIND 56 /* IORING_OP_BIND and _LISTEN: Linux 6.11, newer than Debian 12's headers */
 #define OP_LISTEN 57
 #define ENTRIES 1
+#define FIRST_PERSONALITY 1
 
 static long said(long result)
 {
@@ -31,9 +32,17 @@ static void *map_ring(int ring, size_t size, off_t what)
 	return mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring, what);
 }
 
+/* Leaves who this is now with the ring, as personality FIRST_PERSONALITY, and becomes a user. */
+static int become(int ring, int user)
+{
+	int personality = syscall(SYS_io_uring_register, ring, IORING_REGISTER_PERSONALITY, 0, 0);
+
+	return personality != FIRST_PERSONALITY || setresuid(user, user, user);
+}
+
 /* One request through a ring of its own; closing the ring is left to the end of the process,
  * since its kernel thread may be asked for. */
-static long submit(const struct io_uring_sqe *request, unsigned int setup_flags)
+static long submit(const struct io_uring_sqe *request, unsigned int setup_flags, int user)
 {
 	struct io_uring_params params = { .flags = setup_flags, .sq_thread_idle = 1 };
 	int ring = syscall(SYS_io_uring_setup, ENTRIES, &params);
@@ -50,6 +59,8 @@ static long submit(const struct io_uring_sqe *request, unsigned int setup_flags)
 	              IORING_OFF_CQ_RING);
 	sqes = map_ring(ring, params.sq_entries * sizeof(*sqes), IORING_OFF_SQES);
 	if (sq == MAP_FAILED || cq == MAP_FAILED || sqes == MAP_FAILED)
+		return -errno;
+	if (request->personality && become(ring, user))
 		return -errno;
 	sqes[0] = *request;
 	*(uint32_t *)(sq + params.sq_off.array) = 0;
@@ -72,7 +83,18 @@ long ring_bind(int fd, const void *address, unsigned int length, unsigned int sq
 		                        .addr = (uintptr_t)address,
 		                        .addr2 = length };
 
-	return submit(&request, setup_flags);
+	return submit(&request, setup_flags, 0);
+}
+
+long ring_bind_as_before(int fd, const void *address, unsigned int length, int user)
+{
+	struct io_uring_sqe request = { .opcode = OP_BIND,
+		                        .fd = fd,
+		                        .personality = FIRST_PERSONALITY,
+		                        .addr = (uintptr_t)address,
+		                        .addr2 = length };
+
+	return submit(&request, 0, user);
 }
 
 long ring_listen(int fd, unsigned int backlog, unsigned int sqe_flags, unsigned int setup_flags)
@@ -81,7 +103,7 @@ long ring_listen(int fd, unsigned int backlog, unsigned int sqe_flags, unsigned 
 		.opcode = OP_LISTEN, .fd = fd, .flags = sqe_flags, .len = backlog
 	};
 
-	return submit(&request, setup_flags);
+	return submit(&request, setup_flags, 0);
 }
 
 #ifdef __x86_64__

@@ -17,6 +17,7 @@ ENTRIES_32 = {"int80": 0, "socketcall": 1}
 
 CALLS = (
     "ring_bind",
+    "ring_bind_as_before",
     "ring_listen",
     "bind32",
     "listen32",
@@ -43,6 +44,11 @@ def bind(fd: int, address: bytes, via: str) -> None:
         _check(_libraries[0].ring_bind(fd, address, len(address), *RINGS[via]))
     else:
         _check(_libraries[0].bind32(fd, address, len(address), ENTRIES_32[via]))
+
+
+def bind_as_before(fd: int, address: bytes, user: int) -> None:
+    """Become that user for good, then bind() as who this was, by a personality of a ring's."""
+    _check(_libraries[0].ring_bind_as_before(fd, address, len(address), user))
 
 
 def listen(fd: int, via: str) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import native_calls
+import socket_passing
+from socket_passing import sockets
 
 IPPROTO_MPTCP = 262
 IPPROTO_SCTP = 132
@@ -37,7 +39,6 @@ SOCKET_KINDS = {
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "packet": socket.AF_PACKET}
 
 libc = ctypes.CDLL(None, use_errno=True)
-sockets: dict[str, socket.socket] = {}
 
 
 def take(name: str, steps: list[list[Any]]) -> dict[str, Any]:
@@ -132,6 +133,11 @@ def bind(name: str, address: str, port: int, via: str = "") -> None:
         sockets[name].bind((address, port))
 
 
+def bind_as_before(name: str, address: str, port: int, user: int) -> None:
+    """Become a user, and bind() with the credentials of before."""
+    native_calls.bind_as_before(sockets[name].fileno(), packed(name, address, port), user)
+
+
 def bind_raw(name: str, sockaddr: str) -> None:
     """bind() with these bytes, which Python's own does not allow."""
     raw = bytes.fromhex(sockaddr)
@@ -200,36 +206,13 @@ def join_cgroup(_name: str, directory: str) -> None:
     Path(directory, "cgroup.procs").write_text(str(os.getpid()))
 
 
-def pass_to(name: str, path: str) -> None:
-    """Pass the socket on, by SCM_RIGHTS, to whoever receives at this path."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.connect(path)
-        socket.send_fds(channel, [b"x"], [sockets[name].fileno()])
-
-
-def open_channel(_name: str, path: str) -> None:
-    """A place where sockets can be received."""
-    sockets[path] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sockets[path].bind(path)
-
-
-def receive(name: str, path: str) -> None:
-    """Take over a socket that was passed on."""
-    descriptors = socket.recv_fds(sockets.pop(path), 1, 1)[1]
-    sockets[name] = socket.socket(fileno=descriptors[0])
-
-
-def copy_from(name: str, pid: int, fd: int) -> None:
-    """Take over a socket of another process, which need not know."""
-    sockets[name] = socket.socket(fileno=native_calls.copy_descriptor(pid, fd))
-
-
 STEPS: dict[str, Callable[..., None]] = {
     "socket": make,
     "option": set_option,
     "option raw": set_raw_option,
     "bind": bind,
     "bind raw": bind_raw,
+    "bind as before": bind_as_before,
     "listen": listen,
     "connect": connect,
     "disconnect": disconnect,
@@ -239,8 +222,8 @@ STEPS: dict[str, Callable[..., None]] = {
     "use up memory": use_up_memory,
     "send": send_to,
     "join": join_cgroup,
-    "pass": pass_to,
-    "channel": open_channel,
-    "receive": receive,
-    "copy": copy_from,
+    "pass": socket_passing.pass_to,
+    "channel": socket_passing.open_channel,
+    "receive": socket_passing.receive,
+    "copy": socket_passing.copy_from,
 }

@@ -9,7 +9,7 @@ import pytest
 from beside import attached, overruling
 from binder import Binder
 from guard import Guard
-from ways import NO_PORT, V6ONLY, Option
+from ways import NO_PORT, REUSE_PORT, V6ONLY, Option
 
 from portwatch.kernel import hooks, layout
 from portwatch.kernel.uncovered import uncovered
@@ -141,6 +141,25 @@ def test_a_bind_that_failed_before(first: int, guard: Guard, binder: Binder) -> 
     binder.pick_from(PORT, PORT)
     assert binder.take(("bind", "127.0.0.1", 0)).said == "EPERM"
     assert guard.verdicts() == {"allowed": 1, "denied": 2}
+
+
+def test_a_share_after_an_ordinary_bind(guard: Guard, binder: Binder) -> None:
+    """Who has had the port before, by itself, is told of like anybody when it then shares it."""
+    owner, thief = guard.make("/owner"), guard.make("/thief")
+    tcp, here = ("socket", "tcp", "ipv4"), ("bind", "127.0.0.1", PORT)
+    shared = ("option", *REUSE_PORT)
+    guard.publish("version: 1\n")
+    binder.move(thief)
+    assert binder.take(tcp, here).port == PORT
+    binder.forget()
+    binder.move(owner)
+    everywhere = tcp, shared, ("bind", "0.0.0.0", PORT), LISTEN
+    assert binder.take(*everywhere, name="owner").listening
+    guard.events()
+    binder.move(thief)
+    assert binder.take(tcp, shared, here, LISTEN, name="thief").listening
+    told = [event.cgroup for event in guard.events() if event.kind == layout.EVENT_SHARED]
+    assert told == [thief.stat().st_ino]
 
 
 def test_a_program_beside_portwatch_overrules_it(guard: Guard, binder: Binder) -> None:

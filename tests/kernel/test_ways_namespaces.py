@@ -10,6 +10,10 @@ from conftest import StartBinder
 from guard import Guard
 from two_places import BIND, BOUND, LISTEN, PORT, TCP, make_places
 
+from portwatch.kernel.probe import kernel_version
+
+IO_URING_BINDS_SINCE = (6, 11)
+
 
 @pytest.fixture
 def places(guard: Guard, binder: Binder) -> tuple[Path, Path]:
@@ -55,6 +59,23 @@ def test_a_user_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path
     assert [binder.bind(port) for port in (9001, 9003)] == ["EPERM", "ok"]
     assert guard.violations == {("as-alice", "/free", 9001, "tcp", "denied"): 1}
     assert guard.events()[0].uid == 1000
+
+
+def test_credentials_kept_in_a_ring(
+    guard: Guard, binder: Binder, native_calls: Path, places: tuple[Path, Path]
+) -> None:
+    """A user who has left other credentials with an io_uring binds with these, and is judged by
+    them: as after seteuid(), they are what the kernel goes by."""
+    binder.ask(do="native", path=str(native_calls))
+    alice = 1000
+    stand = binder.take(TCP, ("bind as before", "127.0.0.1", 9001, alice))
+    if stand.said == "EINVAL":
+        assert kernel_version() < IO_URING_BINDS_SINCE
+        return
+    assert (stand.said, stand.port) == ("ok", 9001)
+    assert binder.bind(9001) == "EPERM"
+    assert guard.verdicts() == {"allowed": 1, "denied": 1}
+    assert [event.uid for event in guard.events()] == [alice]
 
 
 def test_a_cgroup_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
