@@ -27,12 +27,11 @@ static __always_inline struct collision *find_collision(struct collision_key *ke
 static __always_inline void report_collision(const struct control *control, struct bind *bind)
 {
 	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
-	struct counters *counters = at(MAP(counters), 0);
 	struct happening collision = { .kind = EVENT_COLLISION };
 	struct collision_key key = { .port = bind->port, .protocol = bind->label };
 	struct collision *entry;
 
-	if (!tables || !counters)
+	if (!tables)
 		return;
 	key.workload = collision.workload = find_subject(tables, bind).workload;
 	entry = find_collision(&key);
@@ -44,10 +43,8 @@ static __always_inline void report_collision(const struct control *control, stru
 	if (entry->last_event_ns && (s64)(collision.now - entry->last_event_ns) < SECOND_NS)
 		return;
 	entry->last_event_ns = collision.now;
-	if (!send_event(tables, bind, &collision)) {
-		entry->last_event_ns = 0;
-		__sync_fetch_and_add(&counters->events_lost, 1);
-	}
+	if (!send_event(tables, bind, &collision))
+		entry->last_event_ns = 0; /* the next one stands for it */
 }
 
 /* A protocol's get_port() has ended; `port` 0 asked for any. */

@@ -21,17 +21,13 @@ static __always_inline u16 error_of(struct tables *tables, const struct bind *bi
 	return bind->is_outside ? chosen : denial_error(chosen);
 }
 
-/* Userspace looks whose the port is already, where the kernel might let two have it. */
-static __always_inline void tell_if_shared(struct tables *tables, const struct bind *bind)
+/* Only for what was not seen before: a look at the socket is dear. */
+static __always_inline bool may_be_shared(const struct bind *bind)
 {
 #ifdef HAVE_KERNEL_TYPES
-	struct happening sharing = { .kind = EVENT_SHARED };
-	bool is_tcp = protocol_row(bind->label) == ROW_TCP;
-
-	if (!bind->port || !shares_its_port(sock_of(bind), is_tcp))
-		return;
-	sharing.now = bpf_ktime_get_boot_ns();
-	send_event(tables, bind, &sharing);
+	return bind->port && shares_its_port(sock_of(bind), protocol_row(bind->label) == ROW_TCP);
+#else
+	return false;
 #endif
 }
 
@@ -46,6 +42,7 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	struct observed *seen = find(MAP(observed), &key);
 	struct judgement judgement;
 	struct tables *tables;
+	bool shared;
 
 	if (!counters)
 		return ALLOWED;
@@ -61,12 +58,11 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	}
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement);
-	if (!seen && verdict != DENIED)
-		tell_if_shared(tables, bind);
+	shared = !seen && verdict == ALLOWED && may_be_shared(bind);
 	observe(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0);
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
-	count_and_report(tables, counters, bind, &judgement, verdict, *error);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error, shared);
 	return verdict;
 }
 
@@ -92,6 +88,6 @@ static __always_inline u32 judge_again(const struct control *control, struct bin
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
 	count_bind((u64 *)counters->retracted, bind, before);
-	count_and_report(tables, counters, bind, &judgement, verdict, *error);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error, false);
 	return verdict;
 }

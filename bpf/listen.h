@@ -62,7 +62,7 @@ static __always_inline void judge_listener(const struct control *control, struct
 
 		observe(find(MAP(observed), &key), &key, bind, 0);
 	}
-	count_and_report(tables, counters, bind, &judgement, verdict, 0);
+	count_and_report(tables, counters, bind, &judgement, verdict, 0, false);
 }
 
 /* Port 0 was asked for, and another program made a number of it. */

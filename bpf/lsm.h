@@ -136,7 +136,7 @@ static __always_inline int before_listen(u64 sock, struct mark *mark)
 		count_bind((u64 *)counters->retracted, &bind, mark->verdict);
 	}
 	error = verdict == DENIED ? error_of(tables, &bind, &judgement) : 0;
-	count_and_report(tables, counters, &bind, &judgement, verdict, error);
+	count_and_report(tables, counters, &bind, &judgement, verdict, error, false);
 	return as_result(error);
 }
 

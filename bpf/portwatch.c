@@ -168,21 +168,13 @@ int socket_listen(u64 *context)
 
 #endif
 
-/* Each (struct sock *, unsigned short port) and its result. */
-int tcp_get_port(u64 *context)
+#ifdef HAVE_FUNCTION_EXIT
+/* (struct sock *, unsigned short port) and its result: loaded once for each protocol's. */
+int get_port(u64 *context)
 {
 	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
 }
-
-int udp4_get_port(u64 *context)
-{
-	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
-}
-
-int udp6_get_port(u64 *context)
-{
-	return port_refused(kernel_address((void *)context[0]), context[1], context[2]);
-}
+#endif
 
 #ifdef HAVE_ONLY_SYS_EXIT
 int sys_exit_bind(struct sys_exit *context)

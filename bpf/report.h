@@ -207,8 +207,10 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 	return true;
 }
 
-static __always_inline void report_violation(struct tables *tables, struct counters *counters,
-                                             const struct bind *bind, struct happening *violation)
+/* True where the violation is due to be told; else it is counted, and told in a later event. */
+static __always_inline bool count_toward_event(struct counters *counters, const struct bind *bind,
+                                               struct happening *violation,
+                                               struct violation **entry)
 {
 	struct violation_key key = {
 		.constraint = violation->constraint,
@@ -217,35 +219,40 @@ static __always_inline void report_violation(struct tables *tables, struct count
 		.protocol = bind->label,
 		.verdict = violation->verdict,
 	};
-	struct violation *entry = find_violation(&key, violation->now);
 
-	if (!entry)
-		return;
-	if (!count_violation(entry, violation->now, &violation->count, &violation->total)) {
-		__sync_fetch_and_add(&counters->events_suppressed, 1);
-	} else if (!send_event(tables, bind, violation)) {
-		__sync_fetch_and_add(&counters->events_lost, 1);
-		take_back(entry, violation->count);
-	}
+	*entry = find_violation(&key, violation->now);
+	if (!*entry)
+		return false;
+	if (count_violation(*entry, violation->now, &violation->count, &violation->total))
+		return true;
+	__sync_fetch_and_add(&counters->events_suppressed, 1);
+	return false;
 }
 
-/* `error`: what bind() will return, positive; 0 unless denied. */
+/* `error`: what bind() will return, positive; 0 unless denied. `shared`: the kernel might let
+ * another workload have the same port; userspace looks whose it is already. */
 static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
                                              const struct bind *bind,
                                              const struct judgement *judgement, u32 verdict,
-                                             u16 error)
+                                             u16 error, bool shared)
 {
-	struct happening violation = {
-		.kind = EVENT_VIOLATION,
+	struct happening happening = {
+		.kind = verdict == ALLOWED ? EVENT_SHARED : EVENT_VIOLATION,
 		.constraint = outcome_of(tables, judgement)->constraint,
 		.workload = judgement->workload,
 		.verdict = verdict,
 		.error = error,
 	};
+	struct violation *entry = 0;
 
 	count_bind((u64 *)counters->binds, bind, verdict);
-	if (verdict == ALLOWED)
+	if (verdict == ALLOWED && !shared)
 		return;
-	violation.now = bpf_ktime_get_boot_ns();
-	report_violation(tables, counters, bind, &violation);
+	happening.now = bpf_ktime_get_boot_ns();
+	if (verdict != ALLOWED && !count_toward_event(counters, bind, &happening, &entry))
+		return;
+	if (send_event(tables, bind, &happening) || !entry)
+		return;
+	__sync_fetch_and_add(&counters->events_lost, 1);
+	take_back(entry, happening.count);
 }

@@ -40,7 +40,8 @@ class Place(Enum):
 @dataclass(frozen=True)
 class Hook:
     """One attach point. `attach_type` is bpf.h's, 0 where there is none; `target` the kernel's
-    name of the function or tracepoint; without what it `needs` there is no such program."""
+    name of the function or tracepoint; without what it `needs` there is no such program.
+    `function` is its C function where that is not called like the hook."""
 
     name: str
     place: Place
@@ -50,6 +51,7 @@ class Hook:
     required: bool = False
     target: str = ""
     needs: Feature = NOTHING
+    function: str = ""
 
     @property
     def is_cgroup(self) -> bool:
@@ -84,6 +86,7 @@ def _fexit(name: str, target: str) -> Hook:
         COLLISION,
         target=target,
         needs=Feature.KERNEL_TYPES | Feature.FUNCTION_EXIT,
+        function="get_port",
     )
 
 

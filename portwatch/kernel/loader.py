@@ -110,7 +110,7 @@ class _Load:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), hook.target)
                 programs[hook.name] = libbpf.load_program(
                     hook.name,
-                    module.dump_func(hook.name),
+                    module.dump_func(hook.function or hook.name),
                     hook.program_type,
                     0 if hook.place is Place.TRACEPOINT else hook.attach_type,
                     target,
