@@ -129,7 +129,7 @@ def _cgroup2() -> Need:
 
 def _features() -> list[Need]:
     from portwatch.errors import KernelError
-    from portwatch.kernel.features import LOST_WITHOUT
+    from portwatch.kernel.features import LOST_WITHOUT, MENDED_BY
     from portwatch.kernel.probe import probe
 
     try:
@@ -141,7 +141,7 @@ def _features() -> list[Need]:
             str(feature.name).lower().replace("_", " "),
             bool(features & feature),
             "yes" if features & feature else f"no: {lost}",
-            "a later kernel",
+            MENDED_BY.get(feature, "a later kernel"),
             required=False,
         )
         for feature, lost in LOST_WITHOUT.items()
