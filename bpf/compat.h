@@ -21,6 +21,7 @@
 #include "layout.h"
 
 #define EPERM 1
+#define ENOMEM 12
 #define EADDRINUSE 98
 #define PROCEED 1 /* never 3, which would waive CAP_NET_BIND_SERVICE */
 #define REFUSE 0

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "report.h"
+#include "marks.h"
 
 static __always_inline u32 verdict_of(struct tables *tables, const struct judgement *judgement)
 {
@@ -21,11 +21,13 @@ static __always_inline u16 error_of(struct tables *tables, const struct bind *bi
 	return bind->is_outside ? chosen : denial_error(chosen);
 }
 
-/* Only for what was not seen before: a look at the socket is dear. */
-static __always_inline bool may_be_shared(const struct bind *bind)
+/* A UDP socket takes part in its port as soon as it is bound, a TCP socket when it listens. Only
+ * for what was not seen before: a look at the socket is dear. */
+static __always_inline bool shares_by_bind(const struct bind *bind)
 {
 #ifdef HAVE_KERNEL_TYPES
-	return bind->port && shares_its_port(sock_of(bind), protocol_row(bind->label) == ROW_TCP);
+	return bind->port && protocol_row(bind->label) != ROW_TCP &&
+	       shares_its_port(sock_of(bind), false);
 #else
 	return false;
 #endif
@@ -58,7 +60,7 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	}
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement);
-	shared = !seen && verdict == ALLOWED && may_be_shared(bind);
+	shared = !seen && verdict == ALLOWED && shares_by_bind(bind);
 	observe(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0);
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
@@ -66,9 +68,9 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	return verdict;
 }
 
-/* Again, with the port that it came to be; `before` is what was counted already. */
-static __always_inline u32 judge_again(const struct control *control, struct bind *bind, u32 before,
-                                       u16 *error)
+/* Again, as what it came to be; the mark says what was counted already. False: refused. */
+static __always_inline bool judge_again(const struct control *control, struct bind *bind,
+                                        struct mark *mark, u16 *error)
 {
 	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
 	struct counters *counters = at(MAP(counters), 0);
@@ -76,18 +78,20 @@ static __always_inline u32 judge_again(const struct control *control, struct bin
 	u32 verdict;
 
 	if (!tables || !counters)
-		return before;
+		return true;
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement);
 #ifndef HAVE_POST_DENY
 	if (verdict == DENIED)
 		verdict = RECORDED;
 #endif
-	if (verdict == ALLOWED || verdict == before)
-		return verdict;
+	if (verdict == ALLOWED || verdict == mark->verdict)
+		return true;
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
-	count_bind((u64 *)counters->retracted, bind, before);
+	retract(counters, mark);
 	count_and_report(tables, counters, bind, &judgement, verdict, *error, false);
-	return verdict;
+	mark->verdict = verdict;
+	mark->counted = verdict != DENIED;
+	return verdict != DENIED;
 }

@@ -51,6 +51,7 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHAR
 /* control.flags */
 #define CONTROL_PICKED 1u /* some policy since the load could refuse a port that the kernel picks */
 #define CONTROL_FOREIGN 2u /* somebody else's program may change a port after it was judged */
+#define CONTROL_SCOPES 4u  /* some policy since the load names addresses */
 
 /* bind.scope, observed_key.scope */
 #define SCOPE_DUAL 1u /* `::` without IPV6_V6ONLY: exposed on IPv4 too */
@@ -127,8 +128,10 @@ struct counters {
 	                             again, and otherwise, by the port that the kernel picked */
 	__u64 events_lost;       /* that did not fit the ring buffer; told later in a count */
 	__u64 events_suppressed; /* violations that were folded into a later event's count */
-	__u64 unjudged; /* binds before the first policy, or picked ports without memory for a mark */
+	__u64 unjudged; /* binds before the first policy, or refused: no memory to judge them by */
 	__u64 cgroup_events_lost; /* made or removed, not told: userspace scans again */
+	__u64 sharing_since_ns; /* of the second in which `sharing_told` events were of EVENT_SHARED */
+	__u64 sharing_told;
 };
 
 struct violation_key {
@@ -174,10 +177,13 @@ struct observed {
 
 /* Left on a socket by the pre-bind hook, for the hooks that see the port in the end. */
 struct mark {
-	__u16 port;    /* as asked for; 0 where the kernel picks */
-	__u8 pending;  /* post_bind has not run yet */
-	__u8 counted;  /* among the binds, and listen() has not been judged yet */
-	__u32 verdict; /* enum verdict, as counted */
+	__u16 port;   /* as asked for; 0 where the kernel picks */
+	__u8 pending; /* post_bind has not run yet */
+	__u8 counted; /* among the binds, and listen() has not been judged yet: as the rest says */
+	__u8 verdict; /* enum verdict */
+	__u8 label;   /* enum protocol_row */
+	__u8 family;  /* enum family_index */
+	__u8 scope;   /* SCOPE_* */
 };
 
 struct collision_key {
@@ -243,6 +249,7 @@ struct meta {
 _Static_assert(sizeof(struct event) == 128, "an event is 128 bytes, and no padding");
 _Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
 _Static_assert(sizeof(struct collision_key) == 8, "no padding in a key");
+_Static_assert(sizeof(struct mark) == 8, "as kernel/btf.py tells the kernel");
 _Static_assert(sizeof(struct observed_key) == 32, "no padding in a key");
 _Static_assert(sizeof(struct observed_key) == 8 * (SEEDS - 1), "a seed for each word");
 _Static_assert(sizeof(struct address_key) == 24, "no padding in a key");

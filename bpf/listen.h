@@ -6,7 +6,6 @@
 #pragma once
 
 #include "judge.h"
-#include "marks.h"
 
 #ifdef HAVE_KERNEL_TYPES
 
@@ -39,7 +38,7 @@ static __always_inline void judge_listener(const struct control *control, struct
 	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
 	struct counters *counters = at(MAP(counters), 0);
 	bool counted = mark && mark->counted;
-	u32 before = counted ? mark->verdict : ALLOWED, verdict;
+	u32 verdict;
 	struct judgement judgement;
 
 	if (mark)
@@ -54,9 +53,9 @@ static __always_inline void judge_listener(const struct control *control, struct
 	judgement = find_listener_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement) == ALLOWED ? ALLOWED : RECORDED;
 	if (counted) {
-		if (verdict == ALLOWED || verdict == before)
+		if (verdict == ALLOWED || verdict == mark->verdict)
 			return;
-		count_bind((u64 *)counters->retracted, bind, before);
+		retract(counters, mark);
 	} else {
 		struct observed_key key = observed_key(bind);
 
@@ -71,6 +70,18 @@ static __always_inline bool was_rewritten(const struct control *control, const s
 	return control->flags & CONTROL_FOREIGN && mark && mark->counted && !mark->port;
 }
 
+/* SO_REUSEPORT: userspace looks whose the port is already. */
+static __always_inline void tell_sharing(const struct control *control, struct bind *bind)
+{
+	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
+	struct counters *counters = at(MAP(counters), 0);
+	struct happening sharing = { .kind = EVENT_SHARED, .now = bpf_ktime_get_boot_ns() };
+
+	bind->requested_port = bind->port;
+	if (tables && counters && may_tell_sharing(counters, sharing.now))
+		send_event(tables, bind, &sharing);
+}
+
 static __always_inline int starts_to_listen(struct bpf_sock_ops *context)
 {
 	struct control *control = at(MAP(control), 0);
@@ -83,10 +94,11 @@ static __always_inline int starts_to_listen(struct bpf_sock_ops *context)
 	bind.outside = kernel_address(sock);
 	bind.task = bpf_get_current_task();
 	mark = bpf_sk_storage_get(MAP(marks), sock, 0, 0);
-	if (port_was_asked_for(bind.outside) && !was_rewritten(control, mark))
-		return PROCEED;
 	describe_socket(control, &bind);
-	judge_listener(control, &bind, mark);
+	if (!port_was_asked_for(bind.outside) || was_rewritten(control, mark))
+		judge_listener(control, &bind, mark);
+	else if (shares_its_port(bind.outside, true))
+		tell_sharing(control, &bind);
 	return PROCEED;
 }
 

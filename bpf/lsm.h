@@ -133,7 +133,7 @@ static __always_inline int before_listen(u64 sock, struct mark *mark)
 		return 0;
 	if (mark && mark->counted) {
 		mark->counted = 0;
-		count_bind((u64 *)counters->retracted, &bind, mark->verdict);
+		retract(counters, mark);
 	}
 	error = verdict == DENIED ? error_of(tables, &bind, &judgement) : 0;
 	count_and_report(tables, counters, &bind, &judgement, verdict, error, false);

@@ -42,6 +42,17 @@ static __always_inline int refuse(u16 error)
 	return REFUSE;
 }
 
+/* It was let through, and is refused after all: not by the policy. */
+static __always_inline void take_back_count(const struct bind *bind, u32 verdict)
+{
+	struct counters *counters = at(MAP(counters), 0);
+
+	if (!counters)
+		return;
+	count_bind((u64 *)counters->retracted, bind, verdict);
+	__sync_fetch_and_add(&counters->unjudged, 1);
+}
+
 static __always_inline int before_bind(struct bpf_sock_addr *context, struct bind *bind)
 {
 	struct control *control = at(MAP(control), 0);
@@ -56,8 +67,10 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 	verdict = judge(control, bind, &error);
 	if (verdict == DENIED)
 		return refuse(error);
-	leave_mark(control, sock, bind->port, verdict);
-	return PROCEED;
+	if (leave_mark(control, bind, verdict))
+		return PROCEED;
+	take_back_count(bind, verdict);
+	return refuse(ENOMEM);
 }
 
 static __always_inline int after_bind(const struct control *control, struct mark *mark,
@@ -68,12 +81,11 @@ static __always_inline int after_bind(const struct control *control, struct mark
 	mark->pending = 0;
 	bind->requested_port = mark->port;
 	bind->port = sock->src_port;
-	if (bind->port == mark->port)
-		return PROCEED;
 	describe(control, bind, sock, sock, sock->protocol);
+	if (bind->port == mark->port && bind->scope == mark->scope)
+		return PROCEED;
 	bind->kind = mark->port ? NUMBERED : PICKED;
-	mark->verdict = judge_again(control, bind, mark->verdict, &error);
-	return mark->verdict == DENIED ? refuse(error) : PROCEED;
+	return judge_again(control, bind, mark, &error) ? PROCEED : refuse(error);
 }
 
 int bind4(struct bpf_sock_addr *context)
@@ -103,7 +115,7 @@ int bind6(struct bpf_sock_addr *context)
 int post_bind4(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
-	struct mark *mark = find_pending_mark(control, sock);
+	struct mark *mark = find_pending_mark(control, sock, CONTROL_PICKED | CONTROL_FOREIGN);
 	struct bind bind = { .family = IPV4 };
 
 	if (!control || !mark)
@@ -116,15 +128,18 @@ int post_bind4(struct bpf_sock *sock)
 int post_bind6(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
-	struct mark *mark = find_pending_mark(control, sock);
 	struct bind bind = { .family = IPV6 };
+	u32 reasons = CONTROL_PICKED | CONTROL_FOREIGN;
+	struct mark *mark;
 
-	if (!control || !mark)
-		return PROCEED;
 	bind.address[0] = sock->src_ip6[0];
 	bind.address[1] = sock->src_ip6[1];
 	bind.address[2] = sock->src_ip6[2];
 	bind.address[3] = sock->src_ip6[3];
+	mark = find_pending_mark(control, sock,
+	                         is_unspecified(bind.address) ? reasons | CONTROL_SCOPES : reasons);
+	if (!control || !mark)
+		return PROCEED;
 	return after_bind(control, mark, sock, &bind);
 }
 

@@ -8,7 +8,8 @@
 #include "classify.h"
 
 #define SECOND_NS 1000000000ll
-#define JIFFIES_OF_A_LOOK 100 /* a second at the slowest tick that Linux has, 100 Hz */
+#define MAX_SHARING_A_SECOND 64 /* on each CPU */
+#define JIFFIES_OF_A_LOOK 100   /* a second at the slowest tick that Linux has, 100 Hz */
 
 /* Atomic also within a CPU: where the kernel preempts, another bind may come in between. */
 static __always_inline void count_bind(u64 *binds, const struct bind *bind, u32 verdict)
@@ -229,6 +230,16 @@ static __always_inline bool count_toward_event(struct counters *counters, const 
 	return false;
 }
 
+/* Who shares ports by the thousand is not to crowd out violations: userspace surveys now and then. */
+static __always_inline bool may_tell_sharing(struct counters *counters, u64 now)
+{
+	if ((s64)(now - counters->sharing_since_ns) >= SECOND_NS) {
+		counters->sharing_since_ns = now;
+		counters->sharing_told = 0;
+	}
+	return counters->sharing_told++ < MAX_SHARING_A_SECOND;
+}
+
 /* `error`: what bind() will return, positive; 0 unless denied. `shared`: the kernel might let
  * another workload have the same port; userspace looks whose it is already. */
 static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
@@ -249,7 +260,8 @@ static __always_inline void count_and_report(struct tables *tables, struct count
 	if (verdict == ALLOWED && !shared)
 		return;
 	happening.now = bpf_ktime_get_boot_ns();
-	if (verdict != ALLOWED && !count_toward_event(counters, bind, &happening, &entry))
+	if (verdict == ALLOWED ? !may_tell_sharing(counters, happening.now)
+	                       : !count_toward_event(counters, bind, &happening, &entry))
 		return;
 	if (send_event(tables, bind, &happening) || !entry)
 		return;

@@ -12,6 +12,7 @@ from portwatch.node.listeners import Listener
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 NETWORK_STATES = ("listen", "bound")
+NEVER = "~"  # sorts behind every date
 
 
 class KnowsNames(Protocol):
@@ -56,14 +57,14 @@ def left_event(key: CollisionKey, count: int, publisher: KnowsWorkloads) -> Even
 def sharing_event(
     facts: Event, raw: layout.Event, holders: list[Listener], publisher: KnowsWorkloads
 ) -> Event | None:
-    """The same of a bind that went through though another workload has the port; None where none
-    has, or the bind came to nothing."""
+    """The same of a bind that went through though another workload has the port, that of the
+    oldest process; None where none is known to, or the bind came to nothing."""
     mine = facts["workload"]["name"]
     named = [(_workload_name(one, publisher), one) for one in conflicting(raw, holders)]
-    others = [one for name, one in named if name != mine and one.state in NETWORK_STATES]
+    others = [one for name, one in named if name not in (mine, "") and one.state in NETWORK_STATES]
     if not others or all(name != mine for name, _ in named):
         return None
-    holder = min(others, key=lambda one: one.cookie)  # cookies are given in order
+    holder = min(others, key=lambda one: one.holder.since if one.holder else NEVER)
     return {"kind": "collision", "shared": True, **facts, "holder": _holder(holder, publisher)} | {
         "count": 1
     }

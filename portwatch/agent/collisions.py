@@ -103,6 +103,7 @@ class CollisionReports:
         self._search: Errand[list[list[Listener]]] | None = None
         self._searched: list[tuple[_Case, _Wanted]] = []
         self._next_search = 0.0
+        self._sharing: dict[object, float] = {}  # who was told to share what, until when
         self._warned = False
 
     def take(self, raw: layout.Event) -> None:
@@ -192,6 +193,8 @@ class CollisionReports:
         case.due = self._clock() + REPEAT_SECONDS
         if case.key is None:
             event = sharing_event(wanted.facts, wanted.raw, holders, self._publisher)
+            if event is not None and not self._is_news(event, wanted.raw):
+                return
         else:
             count = self._untold(case.key)
             self._told[case.key] = self._told.get(case.key, 0) + count
@@ -199,6 +202,16 @@ class CollisionReports:
             event = collision_event(wanted.facts, holder, count, self._publisher) if count else None
         if event is not None:
             self._tell(event)
+
+    def _is_news(self, event: Event, raw: layout.Event) -> bool:
+        """Both that share a port may have just bound it, and been found with the other."""
+        names = frozenset(each["workload"]["name"] for each in (event, event["holder"]))
+        pair = (names, raw.port, raw.label, raw.netns_inode)
+        now = self._clock()
+        self._sharing = {one: until for one, until in self._sharing.items() if until > now}
+        news = pair not in self._sharing
+        self._sharing[pair] = now + REPEAT_SECONDS
+        return news
 
     def _counted_under(self, raw: layout.Event) -> CollisionKey:
         """Where the map has no room for it, that is the entry for all the rest."""

@@ -66,8 +66,8 @@ class PortwatchCollector(Collector):
         )
         yield _counter(
             "portwatch_unjudged_binds",
-            "Binds that were let through because no policy had been published yet, or without a "
-            "look at the port that the kernel picked because memory was short.",
+            "Binds that were let through because no policy had been published yet, or refused with "
+            "ENOMEM because the socket had no memory left to judge the port that it would get.",
             totals.unjudged,
         )
         yield from self._policy()

@@ -112,7 +112,9 @@ class Publisher:
             except BaseException:
                 self._forget_all_but(previous)
                 raise
-            self.slots.publish(generation, layout.CONTROL_PICKED if compiled.uses_picked else 0)
+            flags = layout.CONTROL_PICKED if compiled.uses_picked else 0
+            flags |= layout.CONTROL_SCOPES if compiled.uses_addresses else 0
+            self.slots.publish(generation, flags)
             self.live = published
             self.slots.wait_for_readers()
             self._forget_all_but(generation)

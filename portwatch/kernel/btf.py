@@ -108,7 +108,7 @@ def load_socket_mark_types() -> MapTypes:
     return _load(
         [
             ("int", KIND_INT, 4, INT_SIZE_32, []),
-            ("mark", KIND_STRUCT, 8, None, [("verdict", 1, 32)]),
+            ("mark", KIND_STRUCT, 8, None, [("rest", 1, 32)]),
         ],
         key=1,
         value=2,

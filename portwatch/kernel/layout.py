@@ -36,6 +36,7 @@ USES_NETWORK = 8
 
 CONTROL_PICKED = 1
 CONTROL_FOREIGN = 2
+CONTROL_SCOPES = 4
 SCOPE_DUAL = 1
 EVENT_HOST_NETWORK = 1
 EVENT_VIOLATION = 1
@@ -127,6 +128,8 @@ class Counters(ctypes.Structure):
         ("events_suppressed", c_uint64),
         ("unjudged", c_uint64),
         ("cgroup_events_lost", c_uint64),
+        ("sharing_since_ns", c_uint64),
+        ("sharing_told", c_uint64),
     )
 
 
@@ -189,7 +192,10 @@ class Mark(ctypes.Structure):
         ("port", c_uint16),
         ("pending", c_uint8),
         ("counted", c_uint8),
-        ("verdict", c_uint32),
+        ("verdict", c_uint8),
+        ("label", c_uint8),
+        ("family", c_uint8),
+        ("scope", c_uint8),
     )
 
 

@@ -10,7 +10,7 @@ ALWAYS: dict[str, str] = {
     "udp_autobind": "a UDP socket that sends or connects without bind() takes a port that no hook "
     "sees; `portwatch listeners` does",
     "bpf_bind": "a bind that another BPF program makes (bpf_bind() before a connect) passes no "
-    "hook",
+    "hook, and the socket may listen there later",
     "raw": "raw and packet sockets see what is sent to any port, and own none",
     "steered": "sk_lookup programs, TPROXY and NAT hand a port's traffic to a socket that is bound "
     "elsewhere",
@@ -20,8 +20,8 @@ COLLISION_HOOKS = {"tcp_get_port", "udp4_get_port", "udp6_get_port", "sys_exit_b
 LISTEN_UNSEEN = "{} takes a port that no hook here sees"
 LISTEN_RECORDED = "listen() without bind() is recorded where the policy is against it, not refused"
 REWRITTEN = (
-    "another BPF program on the bind hooks can change the port after it was judged: noticed by a "
-    "running agent only, within a second"
+    "another BPF program on the bind hooks can change the port after it was judged, which a running "
+    "agent notices within a second, or waive a refusal"
 )
 
 WITHOUT: dict[Feature, str] = {
