@@ -19,7 +19,6 @@ from portwatch.agent.port_metrics import PortMetrics
 from portwatch.agent.state import AgentState
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
-from portwatch.kernel.uncovered import uncovered
 
 EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
 
@@ -84,8 +83,7 @@ class PortwatchCollector(Collector):
             "Ways to own a port that are not seen or not denied on this kernel; always 1.",
             labels=("gap",),
         )
-        attached = {hook.name for hook in hooks if hook.attached}
-        for gap in uncovered(self._readings.features, attached):
+        for gap in self._readings.uncovered():
             gaps.add_metric((gap,), 1)
         yield gaps
         build = GaugeMetricFamily(

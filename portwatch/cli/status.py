@@ -35,7 +35,6 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     from portwatch.kernel.pins import PinDir
     from portwatch.kernel.readings import Readings
     from portwatch.kernel.slots import Slots
-    from portwatch.kernel.uncovered import uncovered
 
     pins = PinDir(pin_dir)
     readings = Readings(pins)
@@ -87,7 +86,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "unjudged": totals.unjudged,
         "events_lost": totals.events_lost,
         "events_suppressed": totals.events_suppressed,
-        "uncovered": uncovered(meta.features, {hook.name for hook in hooks if hook.attached}),
+        "uncovered": readings.uncovered(),
     }
 
 

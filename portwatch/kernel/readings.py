@@ -11,6 +11,7 @@ from portwatch.kernel import layout, libbpf
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.loading import link_target, read_meta
 from portwatch.kernel.pins import PinDir
+from portwatch.kernel.uncovered import uncovered
 
 FIRST = bytes(4)
 
@@ -91,6 +92,10 @@ class Readings:
         self._observed = pin_dir.open_map("observed")
         self._collisions = pin_dir.open_map("collisions")
         self.features: int = read_meta(pin_dir).features
+        control = pin_dir.open_map("control")
+        raw = layout.Control.from_buffer_copy(control.get(FIRST) or b"")
+        self.on_a_part: bool = raw.cgroup != 0
+        control.close()
 
     def close(self) -> None:
         """Give the maps back."""
@@ -179,6 +184,11 @@ class Readings:
                 )
             )
         return found
+
+    def uncovered(self) -> dict[str, str]:
+        """The gaps here; see kernel.uncovered."""
+        attached = {hook.name for hook in self.hooks() if hook.attached}
+        return uncovered(self.features, attached, self.on_a_part)
 
     def hooks(self) -> list[HookState]:
         """Every hook's state, those that are not attached too."""

@@ -19,6 +19,10 @@ ALWAYS: dict[str, str] = {
 COLLISION_HOOKS = {"tcp_get_port", "udp4_get_port", "udp6_get_port", "sys_exit_bind"}
 LISTEN_UNSEEN = "{} takes a port that no hook here sees"
 LISTEN_RECORDED = "listen() without bind() is recorded where the policy is against it, not refused"
+MADE_OUTSIDE = (
+    "a socket that was made outside of the cgroup that portwatch is on (--cgroup) and passed in is "
+    "not judged"
+)
 REWRITTEN = (
     "another BPF program on the bind hooks can change the port after it was judged, which a running "
     "agent notices within a second, or waive a refusal"
@@ -31,10 +35,12 @@ WITHOUT: dict[Feature, str] = {
 }
 
 
-def uncovered(features: int, attached: AbstractSet[str]) -> dict[str, str]:
+def uncovered(features: int, attached: AbstractSet[str], on_a_part: bool = False) -> dict[str, str]:
     """Gap → what it means, on a kernel with these features (kernel.features.Feature bits), with
-    these hooks attached."""
+    these hooks attached; `on_a_part`: to a cgroup that is not the hierarchy's root."""
     gaps = dict(ALWAYS)
+    if on_a_part:
+        gaps["made_outside"] = MADE_OUTSIDE
     if "listen" not in attached:
         gaps["listen_without_bind"] = LISTEN_UNSEEN.format("listen() without bind()")
         gaps["bind_address_no_port"] = LISTEN_UNSEEN.format(

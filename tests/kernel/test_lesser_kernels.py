@@ -87,9 +87,8 @@ def test_without_types_v6_only_counts_as_exposed(lesser_guard: tuple[Guard, Bind
 def test_what_is_lacking_is_named(lesser: tuple[PinDir, Path]) -> None:
     """Each guarantee that is weaker is a gap with a name; on a kernel with all there are fewer."""
     readings = Readings(lesser[0])
-    attached = {hook.name for hook in readings.hooks() if hook.attached}
-    everything = uncovered(sum(Feature), {hook.name for hook in HOOKS})
-    lacking = set(uncovered(readings.features, attached)) - set(everything)
+    everything = uncovered(sum(Feature), {hook.name for hook in HOOKS}, on_a_part=True)
+    lacking = readings.uncovered().keys() - everything.keys()
     readings.close()
     unseen = {"listen_without_bind", "bind_address_no_port", "sctp", "collision"}
     assert lacking == unseen | {"errno", "picked_port", "ipv6only"}

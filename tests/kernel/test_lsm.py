@@ -14,7 +14,6 @@ from conftest import StartBinder
 from guard import Guard
 
 from portwatch.kernel.readings import Readings
-from portwatch.kernel.uncovered import uncovered
 
 pytestmark = pytest.mark.guest
 
@@ -40,7 +39,7 @@ def test_nothing_of_it_is_a_gap(guard: Guard) -> None:
     """With LSM programs attached, neither SCTP nor listen() without bind() is uncovered."""
     readings = Readings(guard.pin_dir)
     attached = {hook.name for hook in readings.hooks() if hook.attached}
-    gaps = uncovered(readings.features, attached)
+    gaps = readings.uncovered()
     readings.close()
     assert {"socket_bind", "sctp_bind_connect", "socket_listen"} <= attached
     assert not {"sctp", "listen_without_bind", "bind_address_no_port"} & gaps.keys()
