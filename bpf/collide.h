@@ -92,12 +92,25 @@ static __always_inline u64 socket_of_descriptor(u64 task, u32 descriptor)
 	return read_u64(socket + OFFSET_SOCKET_SK);
 }
 
-/* By portwatch, with that very errno: no collision. */
-static __always_inline bool was_denied(u64 task)
+/* Other sockets have addresses that can be in use too: paths, device names. */
+static __always_inline bool has_ports(u64 sock)
 {
-	u64 thread = task_pid_tgid(task);
+	u16 family = read_u16(sock + OFFSET_SOCK_FAMILY);
 
-	return !bpf_map_delete_elem_((u64)MAP(denied_threads), &thread);
+	return (family == AF_INET || family == AF_INET6) &&
+	       protocol_label(read_u16(sock + OFFSET_SOCK_PROTOCOL)) != ROW_OTHER;
+}
+
+/* By portwatch, with that very errno: no collision. A denial whose end is not seen here, io_uring's,
+ * leaves its port behind, which the thread's next bind does not have as a rule. */
+static __always_inline bool was_denied(const struct bind *bind)
+{
+	u64 thread = task_pid_tgid(bind->task), *port = find(MAP(denied_threads), &thread);
+	bool same = port && *port == bind->requested_port;
+
+	if (port)
+		bpf_map_delete_elem_((u64)MAP(denied_threads), &thread);
+	return same;
 }
 
 /* Where nothing may be attached to the kernel's functions: what was asked for, by the registers
@@ -112,17 +125,17 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 	if (context->result != -EADDRINUSE || !control)
 		return 0;
 	bind.task = bpf_get_current_task();
-	if (was_denied(bind.task))
-		return 0;
 	registers = (u64)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
 	bind.outside = socket_of_descriptor(bind.task, read_u64(registers + OFFSET_REGS_FIRST));
 	bpf_probe_read_user(&address, sizeof(address),
 	                    (void *)read_u64(registers + OFFSET_REGS_SECOND));
-	if (!bind.outside || !address.port || !is_ours(control, bind.outside))
+	bind.requested_port = bpf_ntohs(address.port);
+	if (was_denied(&bind) || !has_ports(bind.outside) || !address.port ||
+	    !is_ours(control, bind.outside))
 		return 0;
 	bind.protocol = read_u16(bind.outside + OFFSET_SOCK_PROTOCOL);
 	describe_socket(control, &bind);
-	bind.port = bind.requested_port = bpf_ntohs(address.port);
+	bind.port = bind.requested_port;
 	/* The kernel has taken the address back from the socket. */
 	if (bind.family == IPV4) {
 		bind.address[3] = address.ip4;

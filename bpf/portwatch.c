@@ -30,13 +30,13 @@ static __always_inline void describe(const struct control *control, struct bind 
 		bind->scope = SCOPE_DUAL;
 }
 
-static __always_inline int refuse(u16 error)
+static __always_inline int refuse(const struct bind *bind, u16 error)
 {
 #ifdef HAVE_ONLY_SYS_EXIT
-	u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_boot_ns();
+	u64 thread = bpf_get_current_pid_tgid(), port = bind->requested_port;
 
 	if (error == EADDRINUSE)
-		bpf_map_update_elem_((u64)MAP(denied_threads), &thread, &now, BPF_ANY);
+		bpf_map_update_elem_((u64)MAP(denied_threads), &thread, &port, BPF_ANY);
 #endif
 	set_denial_error(error);
 	return REFUSE;
@@ -66,11 +66,11 @@ static __always_inline int before_bind(struct bpf_sock_addr *context, struct bin
 	bind->port = bind->requested_port = bpf_ntohs((u16)context->user_port);
 	verdict = judge(control, bind, &error);
 	if (verdict == DENIED)
-		return refuse(error);
+		return refuse(bind, error);
 	if (leave_mark(control, bind, verdict))
 		return PROCEED;
 	take_back_count(bind, verdict);
-	return refuse(ENOMEM);
+	return refuse(bind, ENOMEM);
 }
 
 static __always_inline int after_bind(const struct control *control, struct mark *mark,
@@ -85,7 +85,7 @@ static __always_inline int after_bind(const struct control *control, struct mark
 	if (bind->port == mark->port && bind->scope == mark->scope)
 		return PROCEED;
 	bind->kind = mark->port ? NUMBERED : PICKED;
-	return judge_again(control, bind, mark, &error) ? PROCEED : refuse(error);
+	return judge_again(control, bind, mark, &error) ? PROCEED : refuse(bind, error);
 }
 
 int bind4(struct bpf_sock_addr *context)

@@ -110,7 +110,7 @@ class CollisionReports:
         """A record of kind EVENT_COLLISION or EVENT_SHARED."""
         shared = raw.kind == layout.EVENT_SHARED
         key = None if shared else self._counted_under(raw)
-        name = key or (raw.workload, raw.port, raw.label, raw.netns_inode)
+        name = key or (raw.cgroup, raw.port, raw.label, raw.netns_inode)
         wanted = _Wanted(raw, self._format.facts(raw))
         known = self._cases.get(name)
         if known is not None:
@@ -189,7 +189,7 @@ class CollisionReports:
 
     def _conclude(self, case: _Case, wanted: _Wanted, holders: list[Listener]) -> None:
         """By the record that was asked about: a later one may be of another network."""
-        case.waiting = False
+        case.waiting = case.key is None and case.wanted is not wanted  # its count tells the other
         case.due = self._clock() + REPEAT_SECONDS
         if case.key is None:
             event = sharing_event(wanted.facts, wanted.raw, holders, self._publisher)

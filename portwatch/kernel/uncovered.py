@@ -24,8 +24,8 @@ MADE_OUTSIDE = (
     "not judged"
 )
 REWRITTEN = (
-    "another BPF program on the bind hooks can change the port after it was judged, which a running "
-    "agent notices within a second, or waive a refusal"
+    "another BPF program on the bind hooks can change the port after it was judged, which a "
+    "running agent notices within a second, or waive a refusal"
 )
 
 WITHOUT: dict[Feature, str] = {

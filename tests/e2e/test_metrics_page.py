@@ -27,10 +27,12 @@ GAUGES = {
     "portwatch_enforcing": set(),
     "portwatch_uncovered": {"gap"},
     "portwatch_build_info": {"version"},
+    "portwatch_listeners_last_survey_timestamp_seconds": set(),
 }
 COUNTERS = {
     "portwatch_binds_total": {"verdict", "protocol", "family"},
     "portwatch_violations_total": {"constraint", "verdict", "workload", "protocol", "port"},
+    "portwatch_bind_collisions_total": {"workload", "protocol", "port"},
     "portwatch_events_total": {"kind"},
     "portwatch_events_lost_total": set(),
     "portwatch_events_suppressed_total": set(),
@@ -45,7 +47,9 @@ def test_page_is_complete(shared: Sandbox, flavour: str) -> None:
     """Every metric of the contract is there with its labels and a sentence of help, in both
     formats, and each series once."""
     agent = shared.agent(shared.policy(denying(9001)), "--keep")
-    assert shared.binder().bind(9001) == "EACCES"
+    binder = shared.binder()
+    assert binder.bind(9001) == "EACCES"
+    assert [binder.bind(9002, hold=True), binder.bind(9002)] == ["ok", "EADDRINUSE"]
     if flavour == "text":
         body, headers = agent.page("/metrics")
         families = list(parser.text_string_to_metric_families(body.decode()))

@@ -20,9 +20,6 @@ TAKEN_BY_POLICY = (
     "version: 1\nmode: enforce\nconstraints:\n"
     f"  - {{name: no, deny: [{PORT}], errno: EADDRINUSE}}\n"
 )
-NOT_ALL_ARE_PORTS = pytest.mark.xfail(
-    reason="bind_ended() in bpf/collide.h looks at no family and no protocol", strict=False
-)
 
 
 @pytest.fixture
@@ -86,7 +83,6 @@ def test_no_port_to_pick_is_none(collided: Collided, binder: Binder) -> None:
     assert collided.counts == {}
 
 
-@NOT_ALL_ARE_PORTS
 def test_a_path_that_is_taken_is_none(collided: Collided, binder: Binder, tmp_path: Path) -> None:
     """EADDRINUSE of a UNIX socket, as daemons get it from a stale path, has no port."""
     for name in ("one", "two"):
@@ -95,7 +91,6 @@ def test_a_path_that_is_taken_is_none(collided: Collided, binder: Binder, tmp_pa
     assert collided.counts == {}
 
 
-@NOT_ALL_ARE_PORTS
 def test_a_ping_identifier_that_is_taken_is_none(collided: Collided, binder: Binder) -> None:
     """Nor has EADDRINUSE of a ping socket, whose number is no port."""
     binder.sysctl("ipv4/ping_group_range", "0 0")
@@ -131,10 +126,6 @@ def test_a_ring_is_seen_where_functions_take_programs(
     assert collided.counts == ({("/", PORT, "tcp"): 1} if collided.seen_by_functions else {})
 
 
-@pytest.mark.xfail(
-    reason="denied_threads keeps what no sys_exit_bind takes away, for the thread's next bind()",
-    strict=False,
-)
 def test_a_ring_that_was_denied_hides_no_collision(
     guard: Guard, binder: Binder, native_calls: Path
 ) -> None:
