@@ -38,9 +38,11 @@ def collided(guard: Guard, cgroup: Path) -> Iterator[Collided]:
 
 
 def bind(binder: Binder, protocol: str, address: str, port: int, *options: Step) -> str:
-    """Bind a socket with these options and close it; what the first step that failed said."""
+    """Bind a socket with these options, let it listen where it can, and close it; what the first
+    step that failed said."""
     family = "ipv6" if ":" in address else "ipv4"
-    steps = ("socket", protocol, family), *options, ("bind", address, port)
+    steps = [("socket", protocol, family), *options, ("bind", address, port)]
+    steps += [("listen",)] if protocol in ("tcp", "mptcp") else []
     said = binder.take(*steps).said
     binder.forget()
     return said
@@ -48,17 +50,30 @@ def bind(binder: Binder, protocol: str, address: str, port: int, *options: Step)
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::"])
 @pytest.mark.parametrize(
-    ("protocol", "option"),
-    [("tcp", REUSEPORT), ("mptcp", REUSEPORT), ("udp", REUSEPORT), ("udp", REUSEADDR)],
+    ("protocol", "option", "told"),
+    [
+        ("udp", REUSEPORT, 1),
+        ("udp", REUSEADDR, 1),
+        ("udplite", REUSEPORT, 1),
+        ("tcp", REUSEPORT, 3),
+        ("mptcp", REUSEPORT, 3),
+    ],
 )
-def test_a_bind_that_may_share_is_told_once(
-    protocol: str, option: Step, address: str, collided: Collided, binder: Binder, cgroup: Path
+def test_who_may_share_a_port_is_told(
+    protocol: str,
+    option: Step,
+    told: int,
+    address: str,
+    collided: Collided,
+    binder: Binder,
+    cgroup: Path,
 ) -> None:
-    """The first such bind of a cgroup, address and port is one record, with whose it is; the next
-    ones are none."""
+    """Of UDP the first such bind of a cgroup, address and port is a record, the next ones are
+    none; of TCP each listen() is. It says whose it is."""
     said = [bind(binder, protocol, address, PORT, option) for _ in range(3)]
     assert said == ["ok"] * 3
-    (record,) = collided.records(layout.EVENT_SHARED)
+    record, *more = collided.records(layout.EVENT_SHARED)
+    assert len(more) == told - 1
     assert (record.port, record.requested_port) == (PORT, PORT)
     assert (record.cgroup, record.pid) == (cgroup.stat().st_ino, binder.pid)
     assert record.netns_inode == os.stat(f"/proc/{binder.pid}/ns/net").st_ino
@@ -78,6 +93,15 @@ def test_each_cgroup_address_and_port_is_told(
     records = collided.records(layout.EVENT_SHARED)
     assert [record.port for record in records] == [PORT, PORT + 1, PORT, PORT]
     assert len({record.cgroup for record in records}) == 2
+
+
+def test_tcp_that_does_not_listen_is_not_told(collided: Collided, binder: Binder) -> None:
+    """A client that names its port may share that with others, and serves nobody."""
+    steps = ("socket", "tcp", "ipv4"), REUSEPORT, ("bind", "127.0.0.1", PORT)
+    assert binder.take(*steps).said == "ok"
+    assert collided.records(layout.EVENT_SHARED) == []
+    assert binder.take(("listen",)).said == "ok"
+    assert len(collided.records(layout.EVENT_SHARED)) == 1
 
 
 @pytest.mark.parametrize(

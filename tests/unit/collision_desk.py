@@ -111,7 +111,7 @@ class Desk:
     def facts(self, raw: layout.Event) -> dict[str, Any]:
         """As EventFormat has it, in short."""
         network = f"net:[{raw.netns_inode}]"
-        name = self.names.text(raw.workload)
+        name = self.names.text(raw.workload or raw.cgroup)  # of who shares the kernel tells no name
         return {"bind": {"port": raw.port, "network": network}, "workload": {"name": name}}
 
     def begin(self, questions: Sequence[PortQuestion]) -> Any:

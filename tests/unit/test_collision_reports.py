@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from collision_desk import NETWORK, SHOP, WEB, Desk, listener, record
 
-from portwatch.agent import collisions
 from portwatch.agent.collisions import (
     MAX_CASES,
     QUESTIONS_AT_ONCE,
@@ -79,7 +78,6 @@ def test_a_crash_loop_is_told_at_most_every_ten_seconds(desk: Desk) -> None:
         if desk.children and not desk.children[-1].read():
             desk.answer([listener()])
     assert len(desk.events) == 60 / REPEAT_SECONDS
-    assert desk.told < 300
     desk.reports.close()
     assert desk.told == desk.counts[KEY] == 300
     desk.reports.close()
@@ -213,32 +211,3 @@ def test_the_end_does_not_wait_for_a_search(desk: Desk) -> None:
     assert [event.get("holder", "none") for event in desk.events] == ["none"]
     desk.reports.close()
     assert len(desk.events) == 1
-
-
-def share(desk: Desk, *found: str) -> None:
-    """The web binds a port that it may share; `found`: workloads that have it then."""
-    desk.reports.take(record(kind=layout.EVENT_SHARED))
-    desk.tick(0)
-    made_in = {"holder": None, "state": "bound"}
-    desk.answer([listener(cookie=n, made_in=f"/{name}", **made_in) for n, name in enumerate(found)])
-
-
-def test_two_workloads_that_share_are_told(desk: Desk) -> None:
-    """An event with the other that has had the port the longest, and no errno."""
-    share(desk, "shop", "web", "late")
-    (event,) = desk.events
-    assert (event["kind"], event["shared"], event["count"]) == ("collision", True, 1)
-    assert "errno" not in event
-    assert event["holder"]["workload"] == {"name": "shop", "cgroup": "/shop"}
-
-
-@pytest.mark.parametrize("found", [["web", "web"], ["web"], ["shop"], []])
-def test_one_workload_alone_does_not_share(found: list[str], desk: Desk) -> None:
-    """The same workload twice, or a bind that came to nothing: no event."""
-    share(desk, *found)
-    assert desk.events == []
-
-
-def test_the_bounds_are_what_the_tests_take_them_for() -> None:
-    """A change of one of them is a change of what is promised."""
-    assert (REPEAT_SECONDS, SEARCH_SECONDS, collisions.MAX_CASES) == (10, 1, 1024)
