@@ -102,13 +102,14 @@ static __always_inline bool has_ports(u64 sock)
 }
 
 /* By portwatch, with that very errno: no collision. A denial whose end is not seen here, io_uring's,
- * leaves its port behind, which the thread's next bind does not have as a rule. */
+ * leaves its socket behind, which the thread's next bind does not have as a rule. Of MPTCP the
+ * bind hooks see a socket within. */
 static __always_inline bool was_denied(const struct bind *bind)
 {
-	u64 thread = task_pid_tgid(bind->task), *port = find(MAP(denied_threads), &thread);
-	bool same = port && *port == bind->requested_port;
+	u64 thread = task_pid_tgid(bind->task), *sock = find(MAP(denied_threads), &thread);
+	bool same = sock && (*sock == bind->outside || bind->protocol == IPPROTO_MPTCP);
 
-	if (port)
+	if (sock)
 		bpf_map_delete_elem_((u64)MAP(denied_threads), &thread);
 	return same;
 }
@@ -129,13 +130,12 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 	bind.outside = socket_of_descriptor(bind.task, read_u64(registers + OFFSET_REGS_FIRST));
 	bpf_probe_read_user(&address, sizeof(address),
 	                    (void *)read_u64(registers + OFFSET_REGS_SECOND));
-	bind.requested_port = bpf_ntohs(address.port);
+	bind.protocol = read_u16(bind.outside + OFFSET_SOCK_PROTOCOL);
 	if (was_denied(&bind) || !has_ports(bind.outside) || !address.port ||
 	    !is_ours(control, bind.outside))
 		return 0;
-	bind.protocol = read_u16(bind.outside + OFFSET_SOCK_PROTOCOL);
 	describe_socket(control, &bind);
-	bind.port = bind.requested_port;
+	bind.port = bind.requested_port = bpf_ntohs(address.port);
 	/* The kernel has taken the address back from the socket. */
 	if (bind.family == IPV4) {
 		bind.address[3] = address.ip4;

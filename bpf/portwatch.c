@@ -33,10 +33,12 @@ static __always_inline void describe(const struct control *control, struct bind 
 static __always_inline int refuse(const struct bind *bind, u16 error)
 {
 #ifdef HAVE_ONLY_SYS_EXIT
-	u64 thread = bpf_get_current_pid_tgid(), port = bind->requested_port;
+	u64 thread = bpf_get_current_pid_tgid(), sock;
 
-	if (error == EADDRINUSE)
-		bpf_map_update_elem_((u64)MAP(denied_threads), &thread, &port, BPF_ANY);
+	if (error == EADDRINUSE) {
+		sock = kernel_address(bind->sock);
+		bpf_map_update_elem_((u64)MAP(denied_threads), &thread, &sock, BPF_ANY);
+	}
 #endif
 	set_denial_error(error);
 	return REFUSE;

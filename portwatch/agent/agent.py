@@ -85,9 +85,16 @@ class Agent:
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._watch = PolicyWatch(source)
-        self._surveys = SurveyRuns(str(pin_dir.path), max_series, self._selector, state, self._tell)
         self._collisions = CollisionReports(
             readings, publisher, self._format, self._selector, self._tell
+        )
+        self._surveys = SurveyRuns(
+            str(pin_dir.path),
+            max_series,
+            self._selector,
+            state,
+            self._tell,
+            self._collisions.surveyed,
         )
 
     def publish(self, loaded: LoadedPolicy) -> None:

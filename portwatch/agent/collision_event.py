@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from portwatch.agent.event_format import Event, address_text, workload_of_cgroup
+from portwatch.agent.listener_event import process_parts
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
 from portwatch.node.listeners import Listener
@@ -39,7 +40,7 @@ def collision_event(
     """All but `time`; `holder` absent where nobody was found that has the port."""
     event: Event = {"kind": "collision", "errno": "EADDRINUSE", **facts}
     if holder is not None:
-        event["holder"] = _holder(holder, publisher)
+        event["holder"] = holder_parts(holder, _workload_name(holder, publisher))
     return {**event, "count": count}
 
 
@@ -65,16 +66,15 @@ def sharing_event(
     if not others or all(name != mine for name, _ in named):
         return None
     holder = min(others, key=lambda one: one.holder.since if one.holder else NEVER)
-    return {"kind": "collision", "shared": True, **facts, "holder": _holder(holder, publisher)} | {
-        "count": 1
-    }
+    found = holder_parts(holder, _workload_name(holder, publisher))
+    return {"kind": "collision", "shared": True, **facts, "holder": found, "count": 1}
 
 
 def conflicting(raw: layout.Event, holders: list[Listener]) -> Iterator[Listener]:
     """Those sockets whose address is among the bind's, or the other way round."""
     wanted = _reach(address_text(bytes(raw.address)), bool(raw.scope & layout.SCOPE_DUAL))
     for one in holders:
-        if _overlap(wanted, _reach(one.address, one.dual)):
+        if overlap(wanted, reach_of(one)):
             yield one
 
 
@@ -91,7 +91,13 @@ def _reach(address: str, dual: bool) -> Reach:
     return frozenset(version), address
 
 
-def _overlap(one: Reach, other: Reach) -> bool:
+def reach_of(one: Listener) -> Reach:
+    """What a socket is exposed on."""
+    return _reach(one.address, one.dual)
+
+
+def overlap(one: Reach, other: Reach) -> bool:
+    """Whether something could be sent to both."""
     versions = one[0] & other[0]
     return bool(versions) and (None in (one[1], other[1]) or one[1] == other[1])
 
@@ -105,20 +111,14 @@ def _workload_name(one: Listener, publisher: KnowsWorkloads) -> str:
     return publisher.workload_name(cgroup, uid, gid, one.is_host_network)
 
 
-def _holder(one: Listener, publisher: KnowsWorkloads) -> Event:
-    """`more` processes share the socket; a connection that has ended holds a port without any."""
+def holder_parts(one: Listener, workload: str) -> Event:
+    """Who has a port. `more` processes share the socket; a connection that has ended has none."""
     found: Event = {"state": one.state, "address": one.address}
     cgroup = one.holder.cgroup if one.holder else one.made_in
     if cgroup is not None:
-        name = _workload_name(one, publisher)
-        found["workload"] = {"name": name, **workload_of_cgroup(cgroup)}
+        found["workload"] = {"name": workload, **workload_of_cgroup(cgroup)}
     if one.holder is not None:
-        process: Event = {"pid": one.holder.pid, "comm": one.holder.comm}
-        if one.holder.exe is not None:
-            process["exe"] = one.holder.exe
-        if one.holder.cmdline is not None:
-            process["cmdline"] = one.holder.cmdline
-        found["process"] = {**process, "uid": one.holder.uid, "gid": one.holder.gid}
+        found["process"] = process_parts(one.holder)
         found["since"] = one.holder.since
     if one.more:
         found["more"] = one.more

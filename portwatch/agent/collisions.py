@@ -33,6 +33,9 @@ from portwatch.node.port_holders import PortQuestion, begin_find_holders
 log = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 10.0
+SHARING_SECONDS = 150.0
+"""What was told to be shared is no news for two surveys and a half; each renews it."""
+
 SEARCH_SECONDS = 1.0
 """Between two searches, each of which costs a tenth of a second of one CPU."""
 
@@ -137,6 +140,12 @@ class CollisionReports:
         waiting = sorted((case for case in due if case.waiting), key=lambda case: case.due)
         self._begin_search(waiting[:QUESTIONS_AT_ONCE], now)
 
+    def surveyed(self, sharing: Sequence[Event]) -> None:
+        """The ports that two workloads have now; what was told lately is not told again."""
+        for event in sharing:
+            if self._is_news(event):
+                self._tell(event)
+
     def close(self) -> None:
         """End the search; tell the counts that are left, without their holders."""
         self._end_search()
@@ -193,7 +202,7 @@ class CollisionReports:
         case.due = self._clock() + REPEAT_SECONDS
         if case.key is None:
             event = sharing_event(wanted.facts, wanted.raw, holders, self._publisher)
-            if event is not None and not self._is_news(event, wanted.raw):
+            if event is not None and not self._is_news(event):
                 return
         else:
             count = self._untold(case.key)
@@ -203,14 +212,16 @@ class CollisionReports:
         if event is not None:
             self._tell(event)
 
-    def _is_news(self, event: Event, raw: layout.Event) -> bool:
-        """Both that share a port may have just bound it, and been found with the other."""
-        names = frozenset(each["workload"]["name"] for each in (event, event["holder"]))
-        pair = (names, raw.port, raw.label, raw.netns_inode)
+    def _is_news(self, event: Event) -> bool:
+        """Both that share a port may have just bound it, and been found with the other; and a
+        survey finds it again and again."""
+        names = frozenset(each["workload"].get("name", "") for each in (event, event["holder"]))
+        bind = event["bind"]
+        pair = (names, bind["protocol"], bind["port"], bind["network"])
         now = self._clock()
         self._sharing = {one: until for one, until in self._sharing.items() if until > now}
         news = pair not in self._sharing
-        self._sharing[pair] = now + REPEAT_SECONDS
+        self._sharing[pair] = now + SHARING_SECONDS
         return news
 
     def _counted_under(self, raw: layout.Event) -> CollisionKey:

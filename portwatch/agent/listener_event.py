@@ -5,11 +5,12 @@ from __future__ import annotations
 from portwatch.agent.event_format import Event, workload_of_cgroup
 from portwatch.agent.survey import Surveyed
 from portwatch.node.namespaces import network_name
+from portwatch.node.socket_holders import Holder
 
 
 def listener_event(one: Surveyed) -> Event:
     """All but `time`; what is not known is absent. `since` is when the process started."""
-    listener, decision = one.listener, one.decision
+    decision = one.decision
     event: Event = {"kind": "listener"}
     if decision is not None:
         event["verdict"] = decision.verdict
@@ -19,24 +20,35 @@ def listener_event(one: Surveyed) -> Event:
                 event["reason"] = decision.reason
         if decision.verdict == "denied":
             event["errno"] = decision.errno
-    event["bind"] = {
-        "protocol": listener.protocol,
-        "family": listener.family,
-        "address": listener.address,
-        "port": listener.port,
-        "network": network_name(listener.network, listener.is_host_network),
+    return {**event, **listener_facts(one), "count": 1}
+
+
+def listener_facts(one: Surveyed) -> Event:
+    """What has which port: the part that every event about a listener has."""
+    listener = one.listener
+    facts: Event = {
+        "bind": {
+            "protocol": listener.protocol,
+            "family": listener.family,
+            "address": listener.address,
+            "port": listener.port,
+            "network": network_name(listener.network, listener.is_host_network),
+        }
     }
     if listener.made_in is not None and listener.made_in != one.cgroup:
-        event["socket_workload"] = workload_of_cgroup(listener.made_in)
-    event["workload"] = {"name": one.workload, **workload_of_cgroup(one.cgroup)}
-    holder = listener.holder
-    if holder is not None:
-        process: Event = {"pid": holder.pid, "comm": holder.comm}
-        if holder.exe is not None:
-            process["exe"] = holder.exe
-        if holder.cmdline is not None:
-            process["cmdline"] = holder.cmdline
-        event["process"] = {**process, "uid": holder.uid, "gid": holder.gid}
-        event["since"] = holder.since
-    event["count"] = 1
-    return event
+        facts["socket_workload"] = workload_of_cgroup(listener.made_in)
+    facts["workload"] = {"name": one.workload, **workload_of_cgroup(one.cgroup)}
+    if listener.holder is not None:
+        facts["process"] = process_parts(listener.holder)
+        facts["since"] = listener.holder.since
+    return facts
+
+
+def process_parts(holder: Holder) -> Event:
+    """A process that has a socket open."""
+    process: Event = {"pid": holder.pid, "comm": holder.comm}
+    if holder.exe is not None:
+        process["exe"] = holder.exe
+    if holder.cmdline is not None:
+        process["cmdline"] = holder.cmdline
+    return {**process, "uid": holder.uid, "gid": holder.gid}

@@ -7,11 +7,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.listener_event import listener_event
 from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.sharing import find_sharing
 from portwatch.agent.survey import Surveyed, survey
 from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
 from portwatch.kernel.names import OTHER_NAME
@@ -24,6 +26,7 @@ from portwatch.node.paths import HostPaths
 from portwatch.policy.model import Policy
 
 PICKED_PORT = "ephemeral"
+MAX_SHARING = 200
 
 
 def identity_of(policy: Policy) -> str:
@@ -57,6 +60,7 @@ def report(
         [(known, listener_event(one)) for known, one in fresh[: request.max_events]],
         max(len(fresh) - request.max_events, 0),
         not_seen,
+        list(islice(find_sharing(surveyed), MAX_SHARING)),
     )
 
 

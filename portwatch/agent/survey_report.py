@@ -44,7 +44,7 @@ class SurveyReport:
     `policy` identifies the policy; `series` counts sockets; `violating` counts them by verdict;
     `told` and `events` are of one kind: those told before that violate still, and new ones by
     identity, the denied first. `untold`: more new ones than fit. `not_seen`: what could not be
-    looked at.
+    looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
     """
 
     policy: str
@@ -54,6 +54,7 @@ class SurveyReport:
     events: list[tuple[int, dict[str, Any]]]
     untold: int
     not_seen: list[str] = field(default_factory=list)
+    sharing: list[dict[str, Any]] = field(default_factory=list)
 
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:

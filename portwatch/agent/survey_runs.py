@@ -44,6 +44,7 @@ class SurveyRuns:
         selector: selectors.BaseSelector,
         state: Listeners,
         tell: Callable[[dict[str, Any]], None],
+        tell_sharing: Callable[[list[dict[str, Any]]], None],
         begin: Begin = begin_survey,
     ) -> None:
         self._pin_dir = pin_dir
@@ -51,6 +52,7 @@ class SurveyRuns:
         self._selector = selector
         self._state = state
         self._tell = tell
+        self._tell_sharing = tell_sharing
         self._begin = begin
         self._running: Errand[SurveyReport] | None = None
         self._due = float("inf")  # nothing is judged before there is a policy
@@ -112,6 +114,7 @@ class SurveyRuns:
         self._told = report.told + [known for known, _ in report.events]
         for _, event in report.events:
             self._tell(event)
+        self._tell_sharing(report.sharing)
         if report.untold and report.events:
             self.want()
         elif report.untold:

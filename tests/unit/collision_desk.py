@@ -112,7 +112,9 @@ class Desk:
         """As EventFormat has it, in short."""
         network = f"net:[{raw.netns_inode}]"
         name = self.names.text(raw.workload or raw.cgroup)  # of who shares the kernel tells no name
-        return {"bind": {"port": raw.port, "network": network}, "workload": {"name": name}}
+        protocol = layout.PROTOCOL_NAMES[raw.label]
+        bind = {"protocol": protocol, "port": raw.port, "network": network}
+        return {"bind": bind, "workload": {"name": name}}
 
     def begin(self, questions: Sequence[PortQuestion]) -> Any:
         """As begin_find_holders() does."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from collision_desk import SHOP, WEB, Desk, listener, record
 
-from portwatch.agent.collisions import REPEAT_SECONDS
+from portwatch.agent.collisions import REPEAT_SECONDS, SHARING_SECONDS
 from portwatch.kernel import layout
 from portwatch.node.listeners import Listener
 from portwatch.node.socket_holders import Holder
@@ -54,7 +54,7 @@ def test_two_workloads_that_share_are_told(desk: Desk) -> None:
     assert "errno" not in event
     assert event["workload"] == {"name": "web"}
     assert event["holder"]["workload"] == {"name": "shop", "cgroup": "/shop"}
-    desk.tick(60)
+    desk.tick(SHARING_SECONDS + 11)
     share(desk, SHOP, "web 1", "shop 2")
     assert [event["workload"]["name"] for event in desk.events] == ["web", "shop"]
 
@@ -82,3 +82,17 @@ def test_who_comes_during_a_search_is_looked_for_too(desk: Desk) -> None:
     assert [event["workload"]["name"] for event in desk.events] == ["shop"]
     desk.tick(REPEAT_SECONDS + 1)
     assert len(desk.children) == 3
+
+
+def test_what_surveys_find_is_told_once_while_it_lasts(desk: Desk) -> None:
+    """Survey after survey the same pair is no news; gone for a while and back, it is."""
+    bind = {"protocol": "tcp", "port": 9000, "network": "host"}
+    event = {"bind": bind, "workload": {"name": "a"}, "holder": {"workload": {"name": "b"}}}
+    turned = {"bind": bind, "workload": {"name": "b"}, "holder": {"workload": {"name": "a"}}}
+    for now in (0, 60, 120, 180, 240):
+        desk.tick(now)
+        desk.reports.surveyed([event, turned])
+    assert desk.events == [event]
+    desk.tick(240 + SHARING_SECONDS + 1)
+    desk.reports.surveyed([turned])
+    assert desk.events == [event, turned]

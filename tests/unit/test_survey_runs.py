@@ -67,7 +67,9 @@ class Desk:
         self.selector = selectors.DefaultSelector()
         self.children: list[Child] = []
         self.events: list[dict[str, Any]] = []
-        self.runs = SurveyRuns("/pins", 9, self.selector, self, self.events.append, self.begin)
+        self.shared: list[dict[str, Any]] = []
+        tell = self.events.append, self.shared.extend
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, self.begin)
 
     def begin(self, request: SurveyRequest) -> Any:
         """As begin_survey() does."""

@@ -1,0 +1,50 @@
+"""Ports that two workloads have at once, found among all that listen: also what came to be shared
+before portwatch was there, or while nobody told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from portwatch.agent.collision_event import holder_parts, overlap, reach_of
+from portwatch.agent.event_format import Event
+from portwatch.agent.listener_event import listener_facts
+from portwatch.agent.survey import Surveyed
+
+
+def find_sharing(surveyed: Iterable[Surveyed]) -> Iterator[Event]:
+    """For each two workloads and port one `collision` event, of the socket that is newer."""
+    by_port: dict[tuple[int, str, int], list[Surveyed]] = {}
+    for one in surveyed:
+        listener = one.listener
+        by_port.setdefault((listener.network, listener.protocol, listener.port), []).append(one)
+    for sockets in by_port.values():
+        if len({one.workload for one in sockets}) > 1:
+            yield from _pairs(sockets)
+
+
+def _pairs(sockets: list[Surveyed]) -> Iterator[Event]:
+    told = set()
+    sockets.sort(key=_since)
+    for number, newer in enumerate(sockets):
+        for older in sockets[:number]:
+            names = frozenset((newer.workload, older.workload))
+            if len(names) == 1 or names in told:
+                continue
+            if overlap(reach_of(newer.listener), reach_of(older.listener)):
+                told.add(names)
+                yield _event(newer, older)
+
+
+def _since(one: Surveyed) -> tuple[str, int]:
+    holder = one.listener.holder
+    return holder.since if holder else "", one.listener.cookie
+
+
+def _event(newer: Surveyed, older: Surveyed) -> Event:
+    return {
+        "kind": "collision",
+        "shared": True,
+        **listener_facts(newer),
+        "holder": holder_parts(older.listener, older.workload),
+        "count": 1,
+    }
