@@ -110,6 +110,18 @@ def test_two_workloads_that_share_a_port_are_told(agent: AgentProcess, shared: S
     assert counted(agent, shared) == 0
 
 
+def test_what_was_shared_before_the_agent_came_is_told(shared: Sandbox) -> None:
+    """No record tells of it; the first survey finds the two, and names the one in the other."""
+    holder, binder = together(shared, "shop", "web")
+    for one in (holder, binder):
+        assert bind(one, "127.0.0.1", PORT, ("listen",), reuseport=1) == "ok"
+    agent = start_agent(shared)
+    event = one_told(agent, PORT)
+    assert event["shared"]
+    names = {event["workload"]["name"], event["holder"]["workload"]["name"]}
+    assert names == {"till", f"{shared.path}/web"}
+
+
 def test_people_read_it_in_a_line(agent: AgentProcess, shared: Sandbox) -> None:
     """`portwatch events` on a terminal: what was taken, who wanted it, whose it is and where."""
     holder, binder = together(shared, "shop", "web")
