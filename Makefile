@@ -37,12 +37,12 @@ lint: setup ## ruff, mypy --strict, clang-format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	clang-format --dry-run --Werror bpf/*.[ch]
+	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/kernel/*.c
 
 format: setup ## put the sources in form
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	clang-format -i bpf/*.[ch]
+	clang-format -i bpf/*.[ch] bench/*.c tests/kernel/*.c
 
 clean: ## remove the venv and what tools leave
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
