@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 from binder import Binder, Step
@@ -54,8 +55,8 @@ def test_an_unbound_listen_is_refused(
     guard.publish(NO_EPHEMERAL)
     stand = binder.take(("socket", protocol, family), ("listen",))
     assert (stand.said, stand.failed, stand.listening) == ("EPERM", "listen", False)
-    assert guard.binds == {("denied", "tcp", family): 1}
-    assert guard.violations == {("no", "/", 0, "tcp", "denied"): 1}
+    assert guard.binds == {("denied", protocol, family): 1}
+    assert guard.violations == {("no", "/", 0, protocol, "denied"): 1}
     (event,) = guard.events()
     assert (event.port, event.requested_port, event.error) == (0, 0, 1)
     assert event.pid == binder.pid
@@ -150,7 +151,7 @@ def test_sctp_keeps_the_kernels_own_answers(guard: Guard, binder: Binder) -> Non
 
 
 def test_what_is_not_below_the_cgroup_is_not_touched(
-    guard: Guard, start_binder: StartBinder, scratch_cgroup: object
+    scratch_cgroup: Path, guard: Guard, start_binder: StartBinder
 ) -> None:
     """LSM programs are called for the whole machine, and judge the attached cgroup only."""
     guard.publish(NO_EPHEMERAL.replace("/tcp", "") + "  - {name: s, deny: [9000/sctp]}\n")
