@@ -30,8 +30,13 @@ static __always_inline bool leave_mark(const struct control *control, const stru
 		return true;
 	mark = bpf_sk_storage_get(MAP(marks), bind->sock, 0,
 	                          wanted ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+#ifdef HAVE_SOCKET_STORAGE
 	if (!mark)
 		return !needed;
+#else
+	if (!mark)
+		return true;
+#endif
 	mark->port = bind->port;
 	mark->pending = 1;
 	mark->counted = 1;

@@ -20,6 +20,7 @@ class Feature(IntFlag):
     LSM = 256
     FUNCTION_EXIT = 512
     TASK_PT_REGS = 1024
+    SOCKET_STORAGE = 2048
 
 
 LOST_WITHOUT: dict[Feature, str] = {
@@ -33,6 +34,7 @@ LOST_WITHOUT: dict[Feature, str] = {
     Feature.KERNEL_TYPES: "listeners on picked ports and failed binds are not seen",
     Feature.LSM: "SCTP is not seen, and listen() without bind() is recorded, not refused",
     Feature.FUNCTION_EXIT: "failed binds are seen by a tracepoint that each system call pays for",
+    Feature.SOCKET_STORAGE: "ports that the kernel picks are judged by `ephemeral` alone",
     Feature.TASK_PT_REGS: "failed binds are not seen where functions take no programs",
 }
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import struct
+import sys
 from collections.abc import Callable
 
-from portwatch.kernel import libbpf
+from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.btf import KernelTypes
 from portwatch.kernel.features import Feature, KernelFacts
 from portwatch.kernel.hooks import (
@@ -113,6 +115,20 @@ def _tries_task_pt_regs(_types: KernelTypes, _fields: Fields) -> bool:
     )
 
 
+def _tries_socket_storage(_types: KernelTypes, _fields: Fields) -> bool:
+    """From 7.0 the kernel allocates it without locks, for which not every CPU will do: there each
+    mark would fail (kmalloc_nolock() in mm/slub.c)."""
+    try:
+        marks = maps.create("marks")
+    except OSError:
+        return False
+    with socket.socket() as probed:
+        key = probed.fileno().to_bytes(4, sys.byteorder)
+        result = libbpf.library().bpf_map_update_elem(marks, key, bytes(layout.Mark()), 0)
+    os.close(marks)
+    return bool(result == 0)
+
+
 _TRIALS: dict[Feature, Trial] = {
     Feature.SET_RETVAL: _tries_set_retval,
     # The one thing that no load can show: the kernel ignores the refusal's clean-up.
@@ -123,6 +139,7 @@ _TRIALS: dict[Feature, Trial] = {
     Feature.LSM: _tries_lsm,
     Feature.FUNCTION_EXIT: _tries_function_exit,
     Feature.TASK_PT_REGS: _tries_task_pt_regs,
+    Feature.SOCKET_STORAGE: _tries_socket_storage,
 }
 
 

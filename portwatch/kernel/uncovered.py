@@ -31,6 +31,7 @@ REWRITTEN = (
 WITHOUT: dict[Feature, str] = {
     Feature.SET_RETVAL: "errno",
     Feature.POST_DENY: "picked_port",
+    Feature.SOCKET_STORAGE: "picked_port",
     Feature.IPV6ONLY: "ipv6only",
 }
 
