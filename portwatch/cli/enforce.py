@@ -11,6 +11,7 @@ import click
 from portwatch.cli.options import (
     ANY_PATH,
     cgroup_option,
+    collisions_option,
     json_option,
     mode_option,
     pin_dir_option,
@@ -22,12 +23,14 @@ from portwatch.cli.options import (
 @policy_option
 @cgroup_option
 @mode_option
+@collisions_option
 @pin_dir_option
 @json_option
 def load(
     policy: Path | None,
     cgroup: Path | None,
     mode: Literal["enforce", "record"] | None,
+    collisions: bool,
     pin_dir: Path,
     as_json: bool,
 ) -> None:
@@ -47,7 +50,7 @@ def load(
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
-    with begin_loading(pins, tree, target) as loading:
+    with begin_loading(pins, tree, target, collisions) as loading:
         loaded = PolicySource(policy, mode).load()
         warn_of_lockouts(loaded, pin_dir, tree.path_below(target))
         loading.finish()  # outside: what another `load` has put there meanwhile is not ours

@@ -42,10 +42,10 @@ def cgroup_tree() -> CgroupTree:
     return CgroupTree(find_cgroup2(HOST))
 
 
-def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path) -> Loading:
+def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path, collisions: bool) -> Loading:
     """Compile ahead for `cgroup`; nothing is touched until finish()."""
     tree.path_below(cgroup)
-    return Loading(pin_dir, cgroup)
+    return Loading(pin_dir, cgroup, collisions)
 
 
 @contextmanager

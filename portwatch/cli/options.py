@@ -60,3 +60,13 @@ def mode_option(command: Command) -> Command:
         type=click.Choice(["enforce", "record"]),
         help="Override the policy's mode; `record` denies nothing, whatever it says.",
     )(command)
+
+
+def collisions_option(command: Command) -> Command:
+    """`--no-collisions`."""
+    return click.option(
+        "--collisions/--no-collisions",
+        default=True,
+        help="Watch for binds that fail because the port is taken. Where the kernel takes no fexit "
+        "programs, every system call of the machine pays for it.  [default: collisions]",
+    )(command)

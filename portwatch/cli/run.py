@@ -12,7 +12,13 @@ from typing import Any, Literal
 
 import click
 
-from portwatch.cli.options import cgroup_option, mode_option, pin_dir_option, policy_option
+from portwatch.cli.options import (
+    cgroup_option,
+    collisions_option,
+    mode_option,
+    pin_dir_option,
+    policy_option,
+)
 
 
 @click.command()
@@ -41,6 +47,7 @@ from portwatch.cli.options import cgroup_option, mode_option, pin_dir_option, po
     show_default=True,
     help="Series of portwatch_violations_total; the rest is counted under `other`.",
 )
+@collisions_option
 @pin_dir_option
 def run(
     policy: Path | None,
@@ -50,6 +57,7 @@ def run(
     keep: bool,
     events_path: str | None,
     max_series: int,
+    collisions: bool,
     pin_dir: Path,
 ) -> None:
     """Run the agent: load, enforce, follow the policy's files and SIGHUP, print events, serve
@@ -74,7 +82,7 @@ def run(
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
-    with begin_loading(pins, tree, target) as loading:
+    with begin_loading(pins, tree, target, collisions) as loading:
         from portwatch.cli.lockout import warn_of_lockouts
         from portwatch.cli.serve import serve  # takes its time, in which the programs compile
 

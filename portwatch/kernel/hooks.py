@@ -126,11 +126,11 @@ HOOKS: tuple[Hook, ...] = (
 )
 
 
-def wanted_hooks(features: Feature) -> list[Hook]:
-    """The hooks to load on a kernel with these features."""
-    functions = Feature.FUNCTION_EXIT in features
-    return [
-        hook
-        for hook in HOOKS
-        if hook.needs in features and not (functions and hook is SYS_EXIT_BIND)
-    ]
+COLLISION_HOOKS = {hook.name for hook in HOOKS if hook.purpose == COLLISION}
+
+
+def wanted_hooks(features: Feature, collisions: bool = True) -> list[Hook]:
+    """The hooks to load on a kernel with these features, with those for `collisions` or without."""
+    left_out = {SYS_EXIT_BIND.name} if Feature.FUNCTION_EXIT in features else set()
+    left_out |= set() if collisions else COLLISION_HOOKS
+    return [hook for hook in HOOKS if hook.needs in features and hook.name not in left_out]

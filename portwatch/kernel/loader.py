@@ -26,6 +26,7 @@ from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
     GO,
+    NO_COLLISIONS,
     is_complete,
     layout_sha256,
     link_target,
@@ -47,10 +48,11 @@ log = logging.getLogger(__name__)
 class _Load:
     """One run of the loader."""
 
-    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
+    def __init__(self, pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> None:
         self.pin_dir = pin_dir
         self.cgroup = cgroup
         self.facts = probe()
+        self.wanted = wanted_hooks(self.facts.features, collisions)
 
     def prepare(self) -> None:
         """Make or open the maps, compile and load the programs: nothing is pinned or attached."""
@@ -103,7 +105,7 @@ class _Load:
         module = _compile(self.facts, descriptors)
         types = KernelTypes()
         programs = {}
-        for hook in wanted_hooks(self.facts.features):
+        for hook in self.wanted:
             target = types.function(hook.target) if hook.place is Place.FUNCTION else 0
             try:
                 if target is None:
@@ -144,6 +146,10 @@ class _Load:
             else:
                 self.replace(hook, fd)
             _pin_anew(fd, self.pin_dir.programs / hook.name)
+        for hook in HOOKS:
+            if hook.name not in self.programs:  # from a load that wanted it
+                (self.pin_dir.links / hook.name).unlink(missing_ok=True)
+                (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
 
     @property
     def loaded(self) -> list[tuple[Hook, int]]:
@@ -249,10 +255,11 @@ def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """PIN_DIR CGROUP, and GO on stdin; exit 0, or 3 with the error as JSON on stdout."""
+    """PIN_DIR CGROUP [NO_COLLISIONS], and GO on stdin; exit 0, or 3 with the error as JSON on
+    stdout."""
     pin_dir, cgroup = PinDir(Path(arguments[0])), Path(arguments[1])
     try:
-        load = _Load(pin_dir, cgroup)
+        load = _Load(pin_dir, cgroup, collisions=NO_COLLISIONS not in arguments[2:])
         load.prepare()
         if sys.stdin.read() != GO:
             return errors.EXIT_OK

@@ -16,13 +16,17 @@ from types import TracebackType
 from portwatch import errors
 from portwatch.errors import KernelError, UsageError
 from portwatch.kernel import layout, libbpf, maps
-from portwatch.kernel.hooks import HOOKS, Hook
+from portwatch.kernel.features import Feature
+from portwatch.kernel.hooks import COLLISION_HOOKS, HOOKS, Hook, wanted_hooks
 from portwatch.kernel.pins import PinDir, ensure_bpffs, is_bpffs
 
 COMPILER_FLAGS = ("-Wno-macro-redefined", "-Wno-unused-function")
 LOADER_TIMEOUT_SECONDS = 60
 GO = "go"
 """What the loader waits for on stdin before it pins and attaches."""
+
+NO_COLLISIONS = "no-collisions"
+"""Tells the loader to do without the programs that see failed binds."""
 
 
 class Loading:
@@ -32,15 +36,16 @@ class Loading:
     leaving it without finish() abandons the load.
     """
 
-    def __init__(self, pin_dir: PinDir, cgroup: Path) -> None:
+    def __init__(self, pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> None:
         ensure_bpffs(pin_dir.path)
-        self.needed = not is_current(pin_dir, cgroup)
+        self.needed = not is_current(pin_dir, cgroup, collisions)
         self._process: subprocess.Popen[str] | None = None
         if self.needed:
             module = "portwatch.kernel.loader"
             self._process = subprocess.Popen(
                 # -P: nothing is imported from the directory that portwatch happens to run in.
-                [sys.executable, "-P", "-m", module, str(pin_dir.path), str(cgroup)],
+                [sys.executable, "-P", "-m", module, str(pin_dir.path), str(cgroup)]
+                + ([] if collisions else [NO_COLLISIONS]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -80,12 +85,12 @@ class Loading:
             raise _reported_error(process.returncode, stdout, stderr)
 
 
-def ensure_loaded(pin_dir: PinDir, cgroup: Path) -> bool:
+def ensure_loaded(pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> bool:
     """Load and attach what is not yet: True where the loader process had to run.
 
     Returns at once where the pins are this version's and every link is on `cgroup`.
     """
-    with Loading(pin_dir, cgroup) as loading:
+    with Loading(pin_dir, cgroup, collisions) as loading:
         loading.finish()
     return loading.needed
 
@@ -114,8 +119,9 @@ def read_meta(pin_dir: PinDir) -> layout.Meta:
     return layout.Meta.from_buffer_copy(value)
 
 
-def is_current(pin_dir: PinDir, cgroup: Path) -> bool:
-    """Whether this version's programs are pinned and every required link is on `cgroup`.
+def is_current(pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> bool:
+    """Whether this version's programs are pinned, and every one of them is attached, the bind
+    hooks' to `cgroup`; those that see `collisions` or none of them.
 
     PinMismatch where anything there is not ours.
     """
@@ -127,12 +133,20 @@ def is_current(pin_dir: PinDir, cgroup: Path) -> bool:
         return False
     if bytes(meta.source_sha256) != source_sha256():
         return False
+    pinned = {path.name for path in pin_dir.programs.iterdir()}
+    if collisions != bool(pinned & COLLISION_HOOKS) and _has_collision_hooks(meta):
+        return False
     cgroup_id = cgroup.stat().st_ino
     return all(
         link_target(pin_dir, hook) == (cgroup_id if hook.is_cgroup else 0)
         for hook in HOOKS
-        if hook.required or (pin_dir.links / hook.name).exists()
+        if hook.required or hook.name in pinned
     )
+
+
+def _has_collision_hooks(meta: layout.Meta) -> bool:
+    wanted = {hook.name for hook in wanted_hooks(Feature(meta.features))}
+    return bool(wanted & COLLISION_HOOKS)
 
 
 def link_target(pin_dir: PinDir, hook: Hook) -> int | None:

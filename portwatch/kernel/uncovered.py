@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from portwatch.kernel.features import LOST_WITHOUT, Feature
+from portwatch.kernel.hooks import COLLISION_HOOKS
 
 ALWAYS: dict[str, str] = {
     "udp_autobind": "a UDP socket that sends or connects without bind() takes a port that no hook "
@@ -16,7 +17,6 @@ ALWAYS: dict[str, str] = {
     "elsewhere",
 }
 
-COLLISION_HOOKS = {"tcp_get_port", "udp4_get_port", "udp6_get_port", "sys_exit_bind"}
 LISTEN_UNSEEN = "{} takes a port that no hook here sees"
 LISTEN_RECORDED = "listen() without bind() is recorded where the policy is against it, not refused"
 MADE_OUTSIDE = (

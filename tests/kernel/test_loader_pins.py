@@ -20,9 +20,10 @@ from guard import Guard
 
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch
 from portwatch.kernel import layout, libbpf, loading, maps
-from portwatch.kernel.hooks import HOOKS, wanted_hooks
+from portwatch.kernel.hooks import COLLISION_HOOKS, HOOKS, wanted_hooks
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import probe
+from portwatch.kernel.readings import Readings
 
 N = 23
 DENY = "version: 1\nmode: enforce\nconstraints:\n  - {name: no-9000, deny: [9000]}\n"
@@ -437,3 +438,35 @@ def test_two_publishers_take_turns(guard: Guard, binder: Binder) -> None:
     assert stored is not None
     assert stored.sources == (("policy.yaml", DENY.replace("9000", "9002")),)
     other.close()
+
+
+def test_the_watch_for_failed_binds_comes_and_goes(
+    scratch_pin_dir: PinDir, scratch_cgroup: Path
+) -> None:
+    """Without `collisions` none of its programs is there, and the gap has its name; the others
+    stay as they are, and with it they are all there again."""
+
+    def watching(collisions: bool) -> set[str]:
+        assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup, collisions)
+        assert not loading.ensure_loaded(scratch_pin_dir, scratch_cgroup, collisions)
+        pinned = {path.name for path in scratch_pin_dir.links.iterdir()}
+        assert pinned == {path.name for path in scratch_pin_dir.programs.iterdir()}
+        readings = Readings(scratch_pin_dir)
+        assert ("collision" in readings.uncovered()) == (not collisions)
+        readings.close()
+        return pinned
+
+    everything = watching(collisions=True)
+    assert everything & COLLISION_HOOKS
+    assert watching(collisions=False) == everything - COLLISION_HOOKS
+    assert watching(collisions=True) == everything
+
+
+def test_a_link_of_an_optional_hook_that_is_gone_comes_back(
+    scratch_pin_dir: PinDir, scratch_cgroup: Path
+) -> None:
+    """Whoever removed it, the next load notices and attaches it again."""
+    loading.ensure_loaded(scratch_pin_dir, scratch_cgroup)
+    (scratch_pin_dir.links / "listen").unlink()
+    assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup)
+    assert (scratch_pin_dir.links / "listen").exists()
