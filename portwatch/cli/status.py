@@ -67,7 +67,6 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "enforcing": in_force is not None and all(h.attached for h in hooks if h.required),
         "policy": in_force,
         "hooks": {hook.name: hook.attached for hook in hooks},
-        "hooks_gone": readings.missing_hooks(),
         "binds": {
             verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
             for verdict in verdicts
@@ -110,8 +109,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             f"            sha256 {policy['sha256'][:12]}, generation {policy['generation']}",
             f"  mode      {policy['mode']}",
         ]
-    hooks = [name for name, up in facts["hooks"].items() if up]
-    hooks += [f"{name} GONE" for name in facts["hooks_gone"]]
+    hooks = [name if up else f"{name} GONE" for name, up in facts["hooks"].items()]
     binds = " · ".join(f"{verdict} {count:,}" for verdict, count in facts["binds"].items())
     lines += [
         f"  hooks     {', '.join(hooks)}",

@@ -73,10 +73,12 @@ class ObservedBind:
 
 @dataclass(frozen=True)
 class HookState:
-    """One hook: attached or not; runs and their time in ns where BPF statistics are on."""
+    """One hook: its program loaded or not, attached or not; runs and their time in ns where BPF
+    statistics are on."""
 
     name: str
     required: bool
+    loaded: bool
     attached: bool
     runs: int
     run_ns: int
@@ -191,8 +193,9 @@ class Readings:
         return uncovered(self.features, attached, self.on_a_part)
 
     def hooks(self) -> list[HookState]:
-        """Every hook's state, those that are not attached too."""
-        return [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
+        """The state of each hook that has a program here, or has to have one."""
+        states = [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
+        return [state for state in states if state.loaded or state.required]
 
     def missing_hooks(self) -> list[str]:
         """Hooks without which a bind may go unjudged, and that are not attached."""
@@ -206,9 +209,9 @@ def hook_state(pin_dir: PinDir, name: str) -> HookState:
     try:
         fd = libbpf.object_get(str(pin_dir.programs / name))
     except OSError:
-        return HookState(name, hook.required, attached, 0, 0)
+        return HookState(name, hook.required, False, attached, 0, 0)
     try:
         info = libbpf.object_info(fd, libbpf.ProgramInfo())
     finally:
         os.close(fd)
-    return HookState(name, hook.required, attached, info.run_cnt, info.run_time_ns)
+    return HookState(name, hook.required, True, attached, info.run_cnt, info.run_time_ns)
