@@ -124,8 +124,9 @@ class Agent:
             }
         )
 
-    def run(self) -> None:
-        """Serve until SIGINT or SIGTERM; NotLoaded where the pins are taken away."""
+    def run(self, when_serving: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGINT or SIGTERM, which from `when_serving` on end it in good order;
+        NotLoaded where the pins are taken away."""
         self._listen_to_signals()
         for source, handle in (
             (self._events, self._read_events),
@@ -135,6 +136,7 @@ class Agent:
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
         self._publisher.rescan()
+        when_serving()
         while not self._stopping:
             for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
                 key.data()

@@ -1,8 +1,9 @@
-"""Before a policy is enforced: which sockets that listen now would be refused next time."""
+"""When a policy comes to be enforced: which sockets that listen now would be refused next time."""
 
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -11,23 +12,53 @@ from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.survey_report import SurveyReport, SurveyRequest, begin_survey
 from portwatch.errors import PortwatchError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
+from portwatch.node.errand import Errand
 from portwatch.policy.model import Policy
 
 SHOWN = 20
 
 
-def warn_of_lockouts(loaded: LoadedPolicy, pin_dir: Path, below: str) -> None:
-    """Print them on stderr, with the command that detaches everything; only where any is denied.
+class LockoutCheck:
+    """Begun as soon as the policy is known, since it takes a while; nothing need wait for it: what
+    listens is touched at its next bind only.
 
     `below` is the cgroup that portwatch is attached to: others are not touched.
     """
-    if not _denies(loaded.policy):
-        return
-    try:
-        found = find_lockouts(loaded, below)
-    except PortwatchError as err:
-        click.echo(f"portwatch: warning: {err.message}", err=True)
-        return
+
+    def __init__(self, loaded: LoadedPolicy, below: str) -> None:
+        self._survey: Errand[SurveyReport] | None = None
+        if not _denies(loaded.policy):
+            return
+        try:
+            self._survey = _begin(loaded, below)
+        except PortwatchError as err:
+            click.echo(f"portwatch: warning: {err.message}", err=True)
+
+    def warn(self, pin_dir: Path) -> None:
+        """Print them on stderr, with the command that detaches everything; only where any is
+        denied."""
+        if self._survey is None:
+            return
+        try:
+            found = self._survey.wait()
+        except PortwatchError as err:
+            click.echo(f"portwatch: warning: {err.message}", err=True)
+            return
+        _print(found, pin_dir)
+
+    def close(self) -> None:
+        """End the child, if it is not needed any more."""
+        if self._survey is not None:
+            self._survey.close()
+
+
+def warn_of_lockouts(loaded: LoadedPolicy, pin_dir: Path, below: str) -> None:
+    """The whole check at once."""
+    with closing(LockoutCheck(loaded, below)) as check:
+        check.warn(pin_dir)
+
+
+def _print(found: SurveyReport, pin_dir: Path) -> None:
     for text in found.not_seen:
         click.echo(f"portwatch: warning: what listens in {text}", err=True)
     count = found.violating.get("denied", 0)
@@ -52,7 +83,7 @@ def warn_of_lockouts(loaded: LoadedPolicy, pin_dir: Path, below: str) -> None:
     click.echo(f"  locked out? `portwatch unload{pins}` detaches everything", err=True)
 
 
-def find_lockouts(loaded: LoadedPolicy, below: str) -> SurveyReport:
+def _begin(loaded: LoadedPolicy, below: str) -> Errand[SurveyReport]:
     """The survey under a policy that is not in force yet, what is denied first among its events."""
     texts = [
         (name, text if isinstance(text, str) else os.fsdecode(text))
@@ -66,7 +97,7 @@ def find_lockouts(loaded: LoadedPolicy, below: str) -> SurveyReport:
         max_series=0,
         max_events=SHOWN,
     )
-    return begin_survey(request).wait()
+    return begin_survey(request)
 
 
 def _denies(policy: Policy) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -83,24 +84,29 @@ def run(
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
     with begin_loading(pins, tree, target, collisions) as loading:
-        from portwatch.cli.lockout import warn_of_lockouts
-        from portwatch.cli.serve import serve  # takes its time, in which the programs compile
+        from portwatch.cli.lockout import LockoutCheck
 
         loaded = source.load()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_early)  # until Agent.run() has its own
         pins.create()
         with pins.serving():
+            from portwatch.cli.serve import serve  # takes its time, in which the programs compile
+
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
-                    warn_of_lockouts(loaded, pin_dir, tree.path_below(target))
-                    serve(pins, tree, source, loaded, listen, max_series, emit)
+                    with closing(LockoutCheck(loaded, tree.path_below(target))) as lockouts:
+                        warn = partial(lockouts.warn, pin_dir)
+                        serve(pins, tree, source, loaded, listen, max_series, emit, warn)
+                ready = True
             except _EndedEarly:
-                click.echo("portwatch: ended before it was ready", err=True)
+                ready = False
             # Not in a `finally`: after a crash, enforcement stays.
             if not keep:
                 remove(pins)
+            if not ready:
+                click.echo("portwatch: ended before it was ready", err=True)
 
 
 class _EndedEarly(BaseException):

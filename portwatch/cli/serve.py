@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 
 import click
@@ -25,6 +26,7 @@ def serve(
     listen: str,
     max_series: int,
     emit: Emit,
+    when_in_force: Callable[[], None],
 ) -> None:
     """Put the policy in force and serve until a signal ends it."""
     with open_publisher(pins, tree) as publisher, closing(Readings(pins)) as readings:
@@ -43,6 +45,6 @@ def serve(
                     f"{web.url}/metrics; Ctrl-C ends it",
                     err=True,
                 )
-                agent.run()
+                agent.run(when_in_force)
             finally:
                 web.stop()

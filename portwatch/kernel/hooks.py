@@ -26,6 +26,8 @@ ATTACH_PERF_EVENT = 41
 
 
 NOTHING = Feature(0)
+BIND_HOOKS = "portwatch.c"
+BEYOND_BIND = "beyond_bind.c"
 
 
 class Place(Enum):
@@ -52,6 +54,16 @@ class Hook:
     target: str = ""
     needs: Feature = NOTHING
     function: str = ""
+
+    @property
+    def file(self) -> str:
+        """Where its C function is: what needs nothing is on the bind hooks."""
+        return BEYOND_BIND if self.needs else BIND_HOOKS
+
+    @property
+    def c_function(self) -> str:
+        """Its C function."""
+        return self.function or self.name
 
     @property
     def is_cgroup(self) -> bool:

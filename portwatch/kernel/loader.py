@@ -1,4 +1,4 @@
-"""The loader: compiles bpf/, loads, attaches, pins, and exits; the only code that imports bcc.
+"""The loader: has bpf/ compiled, loads, attaches, pins, and exits.
 
 Run as a process of its own (`python -m portwatch.kernel.loader`), so that LLVM's memory goes
 with it. Prints nothing where all went well; an error is one JSON object on stdout.
@@ -15,13 +15,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from portwatch import errors
 from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.btf import KernelTypes
-from portwatch.kernel.features import KernelFacts
+from portwatch.kernel.compiler import compile_files
 from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
@@ -38,7 +37,6 @@ from portwatch.kernel.mounts import tracepoint_id
 from portwatch.kernel.pins import PinDir, foreign
 from portwatch.kernel.probe import probe
 
-PROGRAM_FILE = "portwatch.c"
 ROOT_CGROUP = 1
 """The id of the hierarchy's root, whose inode number it is."""
 
@@ -102,28 +100,18 @@ class _Load:
 
     def load_programs(self, descriptors: dict[str, int]) -> dict[str, int]:
         """Compile and load: hook name → descriptor; optional hooks only where they load."""
-        module = _compile(self.facts, descriptors)
-        types = KernelTypes()
-        programs = {}
+        files: dict[str, list[str]] = {}
         for hook in self.wanted:
-            target = types.function(hook.target) if hook.place is Place.FUNCTION else 0
-            try:
-                if target is None:
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), hook.target)
-                programs[hook.name] = libbpf.load_program(
-                    hook.name,
-                    module.dump_func(hook.function or hook.name),
-                    hook.program_type,
-                    0 if hook.place is Place.TRACEPOINT else hook.attach_type,
-                    target,
-                )
-            except OSError as err:
-                if hook.required:
-                    raise KernelError(
-                        f"the kernel refuses the program of {hook.name}: {err}",
-                        hint="portwatch doctor tells what this kernel lacks",
-                    ) from err
-                log.warning("going without %s: %s", hook.name, err)
+            files.setdefault(hook.file, []).append(hook.c_function)
+        flags = [*COMPILER_FLAGS, *self.facts.compiler_flags]
+        flags += [f"-DFD_{name}={fd}" for name, fd in descriptors.items()]
+        types = KernelTypes()
+        programs: dict[str, int] = {}
+        for compiled in compile_files(files, flags):
+            for hook in self.wanted:
+                if hook.c_function in compiled:
+                    fd = _load_program(hook, compiled[hook.c_function], types)
+                    programs |= {hook.name: fd} if fd is not None else {}
         return programs
 
     def attach(self) -> None:
@@ -196,6 +184,24 @@ class _Load:
         libbpf.check(libbpf.library().bpf_map_update_elem(fd, bytes(4), bytes(meta), 0), "meta")
 
 
+def _load_program(hook: Hook, instructions: bytes, types: KernelTypes) -> int | None:
+    """Its descriptor; None for an optional hook that this kernel refuses."""
+    target = types.function(hook.target) if hook.place is Place.FUNCTION else 0
+    attach_type = 0 if hook.place is Place.TRACEPOINT else hook.attach_type
+    try:
+        if target is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), hook.target)
+        return libbpf.load_program(hook.name, instructions, hook.program_type, attach_type, target)
+    except OSError as err:
+        if hook.required:
+            raise KernelError(
+                f"the kernel refuses the program of {hook.name}: {err}",
+                hint="portwatch doctor tells what this kernel lacks",
+            ) from err
+        log.warning("going without %s: %s", hook.name, err)
+        return None
+
+
 def _pin_anew(fd: int, path: Path) -> None:
     path.unlink(missing_ok=True)
     libbpf.object_pin(fd, str(path))
@@ -233,25 +239,6 @@ def _put_new(fd: int, key: bytes, value: bytes) -> None:
     result = libbpf.library().bpf_map_update_elem(fd, key, value, libbpf.UPDATE_NOEXIST)
     if result != -errno.EEXIST:
         libbpf.check(result, "making room for the rest")
-
-
-def _compile(facts: KernelFacts, descriptors: dict[str, int]) -> Any:
-    source = layout.bpf_directory()
-    os.environ["BCC_KERNEL_SOURCE"] = str(source)  # its include/: no kernel headers needed
-    try:
-        from bcc import BPF
-    except ImportError as err:
-        raise KernelError(
-            "bcc is missing from this Python", hint="apt-get install python3-bpfcc"
-        ) from err
-    flags = [*COMPILER_FLAGS, f"-I{source}", *facts.compiler_flags]
-    flags += [f"-DFD_{name}={fd}" for name, fd in descriptors.items()]
-    try:
-        return BPF(src_file=str(source / PROGRAM_FILE), cflags=flags)
-    except Exception as err:  # bcc raises nothing more precise
-        raise KernelError(
-            f"bcc cannot compile {source / PROGRAM_FILE}: {err}", hint="portwatch doctor"
-        ) from err
 
 
 def main(arguments: list[str]) -> int:

@@ -5,9 +5,11 @@ Never imports bcc: the loader is a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,8 +65,7 @@ class Loading:
         trace: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            self._process.kill()  # it has done nothing yet that would have to be undone
-            self._process.communicate()
+            _kill(self._process)  # it has done nothing yet that would have to be undone
 
     def finish(self) -> None:
         """Load and attach; raises the loader's own error where it fails."""
@@ -74,8 +75,7 @@ class Loading:
         try:
             stdout, stderr = process.communicate(GO, timeout=LOADER_TIMEOUT_SECONDS)
         except BaseException as err:
-            process.kill()  # what it has pinned, the next load or unload deals with
-            process.communicate()
+            _kill(process)  # what it has pinned, the next load or unload deals with
             if not isinstance(err, subprocess.TimeoutExpired):
                 raise
             raise KernelError(
@@ -83,6 +83,13 @@ class Loading:
             ) from err
         if process.returncode != 0:
             raise _reported_error(process.returncode, stdout, stderr)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With the processes that compile for it: the session is its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def ensure_loaded(pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> bool:
