@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,9 @@ def test_agent_never_maps_llvm(sandbox: Sandbox) -> None:
     assert "libbpf.so" in mapped
     for library in ("libLLVM", "libclang", "libbcc"):
         assert library not in mapped
-    assert children(agent.pid) == [], "the loader has ended"
+    for pid in children(agent.pid):  # who lists what listens may still be there
+        with suppress(FileNotFoundError, ProcessLookupError):
+            assert b"kernel.loader" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_run_with_its_port_taken(sandbox: Sandbox) -> None:

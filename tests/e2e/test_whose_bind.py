@@ -120,7 +120,7 @@ def test_passed_socket(shared: Sandbox) -> None:
 
 
 def test_who_would_be_locked_out_is_said(shared: Sandbox) -> None:
-    """Before it enforces, `run`, `load` and `apply` name each socket that listens now and would
+    """When they enforce it, `run`, `load` and `apply` name each socket that listens now and would
     be refused, with its process, constraint and the way out; not those in other cgroups."""
     port = free_port()
     other = shared.make("other")
@@ -129,6 +129,7 @@ def test_who_would_be_locked_out_is_said(shared: Sandbox) -> None:
         loaded = shared.load(policy)
         applied = shared.run("apply", policy)
         agent = shared.agent(policy, "--keep")
+        eventually(lambda: "detaches everything" in agent.log)
         for said in (loaded.stderr, applied.stderr, agent.log):
             assert "warning: 1 socket listening now would be refused at the next bind" in said
             assert f"tcp 127.0.0.1:{port} of " in said
@@ -144,7 +145,9 @@ def test_nobody_is_warned_of_what_only_records(shared: Sandbox) -> None:
         assert shared.load(recording).stderr == ""
         enforcing = shared.policy(denying(port, who=shared.path))
         assert shared.load(enforcing, "--mode", "record").stderr == ""
-        assert "warning" not in shared.agent(enforcing, "--keep", "--mode", "record").log
+        agent = shared.agent(enforcing, "--keep", "--mode", "record")
+        assert agent.end() == 0
+        assert "warning" not in agent.log
 
 
 def test_only_sockets_below_the_cgroup_are_warned_of(shared: Sandbox) -> None:
