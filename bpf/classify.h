@@ -227,11 +227,11 @@ static __always_inline u64 cgroup_of(const struct bind *bind)
 struct subject {
 	u32 row;
 	u32 workload; /* id in `names` */
-	bool known;   /* by its own cgroup, not by an ancestor's: that can change at any time */
+	bool lasting; /* by its own cgroup's class, which is not provisional: others' can change */
 };
 
-static __always_inline struct cgroup_class *find_cgroup_class(struct tables *tables,
-                                                              const struct bind *bind, bool *known)
+static __always_inline struct cgroup_class *
+find_cgroup_class(struct tables *tables, const struct bind *bind, bool *lasting)
 {
 	struct cgroup_class *cgroup;
 
@@ -240,7 +240,7 @@ static __always_inline struct cgroup_class *find_cgroup_class(struct tables *tab
 		return find_from_outside(tables->generation, bind->task);
 #endif
 	cgroup = find_cgroup(tables->generation, current_cgroup());
-	*known = cgroup;
+	*lasting = cgroup && !(cgroup->class & CLASS_PROVISIONAL);
 	return cgroup ? cgroup : find_ancestor(tables->generation);
 }
 
@@ -248,8 +248,8 @@ static __always_inline struct cgroup_class *find_cgroup_class(struct tables *tab
 static __always_inline struct subject find_subject(struct tables *tables, const struct bind *bind)
 {
 	struct subject subject = {};
-	struct cgroup_class *cgroup = find_cgroup_class(tables, bind, &subject.known);
-	u32 flags = tables->flags, index = cgroup ? cgroup->class : 0;
+	struct cgroup_class *cgroup = find_cgroup_class(tables, bind, &subject.lasting);
+	u32 flags = tables->flags, index = cgroup ? cgroup->class & ~CLASS_PROVISIONAL : 0;
 
 	if (flags & (USES_USERS | USES_GROUPS)) {
 		u64 ids = uid_gid(bind);
@@ -300,7 +300,8 @@ static __always_inline struct judgement find_outcome(struct tables *tables, cons
 		judgement.workload = subject.workload;
 		if (judgement.outcome == PER_SUBJECT) {
 			judgement.outcome = cell(tables, &subject, endpoint);
-			judgement.lasting = subject.known && !(tables->flags & BEYOND_OBSERVED_KEY);
+			judgement.lasting =
+			        subject.lasting && !(tables->flags & BEYOND_OBSERVED_KEY);
 		}
 	}
 	return judgement;

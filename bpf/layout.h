@@ -56,6 +56,9 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHAR
 /* bind.scope, observed_key.scope */
 #define SCOPE_DUAL 1u /* `::` without IPV6_V6ONLY: exposed on IPv4 too */
 
+/* cgroup_class.class: a better one may follow, once an engine has told of the container */
+#define CLASS_PROVISIONAL 0x80000000u
+
 /* event.flags */
 #define EVENT_HOST_NETWORK 1u
 
@@ -111,7 +114,7 @@ struct cgroup_key {
 };
 
 struct cgroup_class {
-	__u32 class;
+	__u32 class;    /* and CLASS_* */
 	__u32 workload; /* id in `names`: the unit, container or path */
 };
 
