@@ -21,7 +21,8 @@ from portwatch.agent.clock import Clock, iso
 from portwatch.agent.collisions import CollisionReports
 from portwatch.agent.event_format import Event, EventFormat
 from portwatch.agent.hub import EventHub, socket_path
-from portwatch.agent.policy_source import LoadedPolicy, PolicySource, PolicyWatch
+from portwatch.agent.path_watch import PathWatch
+from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.agent.state import AgentState
 from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
@@ -84,7 +85,7 @@ class Agent:
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
-        self._watch = PolicyWatch(source)
+        self._watch = PathWatch([source.watched])
         self._collisions = CollisionReports(
             readings, publisher, self._format, self._selector, self._tell
         )

@@ -24,7 +24,7 @@ ONE_PLACE = {
     "yaml": {"policy/document.py"},
     "msgspec": {"policy/schema.py", "policy/misfits.py"},
     "prometheus_client": {"agent/metrics.py", "agent/port_metrics.py", "agent/web.py"},
-    "inotify_simple": {"agent/policy_source.py"},
+    "inotify_simple": {"agent/path_watch.py"},
 }
 
 
