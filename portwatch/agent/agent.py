@@ -17,6 +17,8 @@ from ctypes import sizeof
 from types import FrameType
 from typing import Any
 
+from portwatch.agent.account_watch import AccountWatch
+from portwatch.agent.account_words import AccountWords, accounts_of
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.collisions import CollisionReports
 from portwatch.agent.event_format import Event, EventFormat
@@ -33,7 +35,7 @@ from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.kernel.ringbuf import RingReader
 from portwatch.kernel.told import ToldRanges
-from portwatch.node.accounts import read_accounts
+from portwatch.node.accounts import AccountTable
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
 
@@ -86,6 +88,7 @@ class Agent:
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._watch = PathWatch([source.watched])
+        self._accounts = AccountWatch(self._selector, self._publish_for)
         self._collisions = CollisionReports(
             readings, publisher, self._format, self._selector, self._tell
         )
@@ -98,10 +101,13 @@ class Agent:
             self._collisions.surveyed,
         )
 
-    def publish(self, loaded: LoadedPolicy) -> None:
-        """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
+    def publish(self, loaded: LoadedPolicy, accounts: AccountTable | None = None) -> None:
+        """Put a checked policy in force and tell of it; PolicyError where it does not fit. The
+        accounts that it names are looked up where they are not given."""
+        accounts = accounts or accounts_of(loaded.policy)
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
-        published = self._publisher.publish(loaded.policy, stored, read_accounts())
+        published = self._publisher.publish(loaded.policy, stored, accounts)
+        self._accounts.follow(AccountWords.of(loaded.policy), accounts)
         self._format.policy_changed()
         self._surveys.want()
         policy = loaded.policy
@@ -155,6 +161,7 @@ class Agent:
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
         self._surveys.close()
+        self._accounts.close()
         self._collisions.close()
         self._hub.close()
         self._events.close()
@@ -210,6 +217,7 @@ class Agent:
         if self._watch.settled(now) or self._reload_wanted:
             self._reload(even_unchanged=self._reload_wanted)
             self._reload_wanted = False
+        self._accounts.tick(now)
         self._surveys.tick(now)
         self._collisions.tick(now)
         if now >= self._next_look:
@@ -225,7 +233,7 @@ class Agent:
             )
         self._publisher.notice_others()
         if self._publisher.superseded():
-            self._adopt()
+            self._publish_again()
         totals = self._readings.totals()
         if totals.events_lost > self._lost_told:
             self._tell({"kind": "lost", "count": totals.events_lost - self._lost_told})
@@ -261,13 +269,18 @@ class Agent:
         log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
         self._tell({"kind": "policy", "result": "refused", "errors": problems})
 
-    def _adopt(self) -> None:
-        """Another process has applied a policy: it is ours from now on."""
+    def _publish_for(self, accounts: AccountTable) -> None:
+        """What is in force, for accounts that have changed; for another's policy they may lack."""
+        if not self._publisher.superseded():
+            self._publish_again(accounts)
+
+    def _publish_again(self, accounts: AccountTable | None = None) -> None:
+        """What is in force, for these accounts: another process's policy is ours from now on."""
         stored = self._publisher.stored()
         if stored is None:
             return
         try:
-            self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode))
+            self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), accounts)
         except PortwatchError as err:
             self._refuse(err)
 

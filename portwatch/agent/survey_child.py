@@ -10,6 +10,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
+from portwatch.agent.account_words import accounts_of
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.listener_event import listener_event
 from portwatch.agent.policy_source import LoadedPolicy
@@ -18,7 +19,6 @@ from portwatch.agent.survey import Surveyed, survey
 from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
 from portwatch.kernel.names import OTHER_NAME
 from portwatch.kernel.pins import PinDir
-from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.errand import answer
 from portwatch.node.listeners import find_listeners
@@ -89,7 +89,7 @@ def _work() -> object:
         policy, _ = policy_in_kernel(pin_dir)
         below = attached_below(pin_dir, CgroupTree(find_cgroup2(HostPaths())))
     listing = find_listeners()
-    surveyed = survey(policy, listing.listeners, read_accounts(), below)
+    surveyed = survey(policy, listing.listeners, accounts_of(policy), below)
     return asdict(report(request, policy, surveyed, listing.not_seen))
 
 

@@ -19,12 +19,12 @@ def check(path: Path, strict: bool, as_json: bool) -> None:
 
     Needs no root and no kernel. Exit status 2 where the policy has errors.
     """
-    from portwatch.node.accounts import read_accounts
+    from portwatch.agent.account_words import accounts_of
     from portwatch.policy.compile import compile_policy
     from portwatch.policy.load import load_policy
 
     policy = load_policy(path)
-    compiled = compile_policy(policy, read_accounts())
+    compiled = compile_policy(policy, accounts_of(policy))
     if as_json:
         facts = {
             "ok": True,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from portwatch.agent.account_words import accounts_of
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
@@ -14,7 +15,6 @@ from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.slots import Slots
-from portwatch.node.accounts import read_accounts
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
@@ -83,4 +83,4 @@ def publish(pin_dir: PinDir, tree: CgroupTree, loaded: LoadedPolicy) -> int:
     """Swap in a policy; its generation."""
     with open_publisher(pin_dir, tree) as publisher:
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
-        return publisher.publish(loaded.policy, stored, read_accounts()).generation
+        return publisher.publish(loaded.policy, stored, accounts_of(loaded.policy)).generation
