@@ -54,16 +54,21 @@ def eventually(probe: Callable[[], Any], within: float = 5.0, what: str = "") ->
 
 
 class AgentProcess:
-    """`portwatch run` for the workloads below `home`, a cgroup's path."""
+    """`portwatch run` for the workloads below `home`, a cgroup's path; `before` is a command that
+    becomes it."""
 
     def __init__(
-        self, options: Sequence[object], home: str, stdout: int | IO[bytes] | None = None
+        self,
+        options: Sequence[object],
+        home: str,
+        stdout: int | IO[bytes] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.log = ""
         self.lines: list[bytes] = []
         self.process = subprocess.Popen(
-            [PORTWATCH, "run", *map(str, options)],
+            [*before, PORTWATCH, "run", *map(str, options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
