@@ -13,6 +13,7 @@
  *                    (bpf_get_current_task_btf, 6.1 as tried)
  * HAVE_KERNEL_TYPES  every OFFSET_* is known that the hooks other than the bind hooks need: those
  *                    have few helpers on older kernels, and read what they need to know
+ * HAVE_PROCESS_DETAILS  the same of the fields that tell of a process, which the hooks may read
  * HAVE_SOCKET_STORAGE  a socket can be given a mark at all, if there is memory
  * HAVE_TASK_PT_REGS  bpf_task_pt_regs (5.15)
  * OFFSET_*           where a field lies in its kernel struct, in bytes; undefined: unknown

@@ -29,6 +29,7 @@
 #define MAX_CGROUP_DEPTH 32 /* levels walked on a miss; a deeper cgroup is found by its own id */
 
 #define CGROUP_PATH_BYTES 496 /* with its NUL; a longer path is found by the next scan */
+#define CMDLINE_BYTES 127     /* one bit mask, which the verifier takes for a bound */
 
 #define SEEDS 5 /* one for each word of an observed_key, one for the generation */
 
@@ -228,8 +229,11 @@ struct event {
 	__u8 family;          /* enum family_index: of the socket */
 	__u8 scope;           /* SCOPE_* */
 	__u8 label;           /* enum protocol_row */
-	__u32 pad;
+	__u32 namespace_pid;  /* of the process, where it lives; 0: unknown, as all that follows */
 	char comm[16];
+	__u64 started_ns; /* of the process, boot time */
+	char cmdline[CMDLINE_BYTES];
+	__u8 cmdline_bytes; /* of these, each argument with its NUL */
 };
 
 /* A cgroup was made or removed, in any hierarchy: `path` tells the place below its root. */
@@ -249,7 +253,7 @@ struct meta {
 	__u32 pad;
 };
 
-_Static_assert(sizeof(struct event) == 128, "an event is 128 bytes, and no padding");
+_Static_assert(sizeof(struct event) == 264, "an event is 264 bytes, and no padding");
 _Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
 _Static_assert(sizeof(struct collision_key) == 8, "no padding in a key");
 _Static_assert(sizeof(struct mark) == 8, "as kernel/btf.py tells the kernel");

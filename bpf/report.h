@@ -6,6 +6,7 @@
 #pragma once
 
 #include "classify.h"
+#include "process.h"
 
 #define SECOND_NS 1000000000ll
 #define MAX_SHARING_A_SECOND 64 /* on each CPU */
@@ -168,6 +169,11 @@ static __always_inline void read_comm(const struct bind *bind, struct event *eve
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 
+static __always_inline u64 task_of(const struct bind *bind)
+{
+	return bind->is_outside ? bind->task : bpf_get_current_task();
+}
+
 static __always_inline bool send_event(struct tables *tables, const struct bind *bind,
                                        const struct happening *happening)
 {
@@ -204,6 +210,9 @@ static __always_inline bool send_event(struct tables *tables, const struct bind 
 	event->scope = bind->scope;
 	event->label = bind->label;
 	read_comm(bind, event);
+#ifdef HAVE_PROCESS_DETAILS
+	describe_process(task_of(bind), event);
+#endif
 	bpf_ringbuf_submit(event, 0);
 	return true;
 }

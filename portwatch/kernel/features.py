@@ -21,6 +21,7 @@ class Feature(IntFlag):
     FUNCTION_EXIT = 512
     TASK_PT_REGS = 1024
     SOCKET_STORAGE = 2048
+    PROCESS_DETAILS = 4096
 
 
 LOST_WITHOUT: dict[Feature, str] = {
@@ -35,12 +36,14 @@ LOST_WITHOUT: dict[Feature, str] = {
     Feature.LSM: "SCTP is not seen, and listen() without bind() is recorded, not refused",
     Feature.FUNCTION_EXIT: "failed binds are seen by a tracepoint that each system call pays for",
     Feature.SOCKET_STORAGE: "ports that the kernel picks are judged by `ephemeral` alone",
+    Feature.PROCESS_DETAILS: "events tell less of a process that has ended: no command line",
     Feature.TASK_PT_REGS: "failed binds are not seen where functions take no programs",
 }
 
 
 MENDED_BY: dict[Feature, str] = {
     Feature.KERNEL_TYPES: "a kernel with CONFIG_DEBUG_INFO_BTF",
+    Feature.PROCESS_DETAILS: "a kernel with CONFIG_DEBUG_INFO_BTF",
     Feature.LSM: "boot with `bpf` in the list of lsm= (CONFIG_BPF_LSM): /sys/kernel/security/lsm",
     Feature.FUNCTION_EXIT: "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
 }

@@ -95,6 +95,25 @@ def _task(types: KernelTypes) -> Fields:
     }
 
 
+def _process_details(types: KernelTypes) -> Fields:
+    """From a task to its process: when it started, what it is called where it lives, its arguments.
+
+    A number in a pid namespace ends with the pointer to that namespace.
+    """
+    return {
+        "TASK_LEADER": types.field("task_struct", "group_leader"),
+        "TASK_STARTED": types.field("task_struct", "start_boottime"),
+        "TASK_THREAD_PID": types.field("task_struct", "thread_pid"),
+        "TASK_MM": types.field("task_struct", "mm"),
+        "PID_LEVEL": types.field("pid", "level"),
+        "PID_NUMBERS": types.field("pid", "numbers"),
+        "UPID_NUMBER": types.field("upid", "nr"),
+        "UPID_NAMESPACE": types.field("upid", "ns"),
+        "MM_ARGUMENTS": types.field("mm_struct", "arg_start"),
+        "MM_ARGUMENTS_END": types.field("mm_struct", "arg_end"),
+    }
+
+
 def _socket(types: KernelTypes) -> Fields:
     return {
         "SOCKET_SK": types.field("socket", "sk"),
@@ -116,4 +135,5 @@ _FIELDS: dict[Feature, Callable[[KernelTypes], Fields]] = {
     Feature.IPV6ONLY: _ipv6only,
     Feature.KERNEL_TYPES: _kernel_types,
     Feature.TASK_PT_REGS: _system_call,
+    Feature.PROCESS_DETAILS: _process_details,
 }

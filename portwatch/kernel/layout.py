@@ -46,6 +46,7 @@ EVENT_CGROUP = 2
 EVENT_COLLISION = 3
 EVENT_SHARED = 4
 CGROUP_PATH_BYTES = 496
+CMDLINE_BYTES = 127
 
 VERDICT_NAMES = ("allowed", "denied", "recorded")
 PROTOCOL_NAMES = ("tcp", "udp", "udplite", "sctp", "other", "mptcp")
@@ -246,8 +247,11 @@ class Event(ctypes.Structure):
         ("family", c_uint8),
         ("scope", c_uint8),
         ("label", c_uint8),
-        ("pad", c_uint32),
+        ("namespace_pid", c_uint32),
         ("comm", c_char * 16),
+        ("started_ns", c_uint64),
+        ("cmdline", c_uint8 * CMDLINE_BYTES),
+        ("cmdline_bytes", c_uint8),
     )
 
 

@@ -33,6 +33,7 @@ from portwatch.kernel.kernel_fields import Fields, fields_of
 from portwatch.kernel.mounts import active_lsms
 
 HELPER_CURRENT_TASK = 35
+HELPER_PROBE_READ_USER = 112
 HELPER_CURRENT_TASK_BTF = 158
 HELPER_COARSE_CLOCK = 160
 HELPER_TASK_PT_REGS = 175
@@ -97,6 +98,22 @@ def _tries_current_task(_types: KernelTypes, _fields: Fields) -> bool:
     return _helper_loads(HELPER_CURRENT_TASK, PROGRAM_SOCK_OPS, ATTACH_SOCK_OPS)
 
 
+def _tries_process_details(_types: KernelTypes, _fields: Fields) -> bool:
+    """The bind hooks have to read the memory of who binds, and so does sock_ops."""
+    task = _instruction(0x85, immediate=HELPER_CURRENT_TASK)
+    to = [_instruction(0xBF, register=1, source=10), _instruction(0x07, register=1, immediate=-8)]
+    nothing = [_instruction(0xB7, register=2), _instruction(0xB7, register=3)]
+    body = [task, *to, *nothing, _instruction(0x85, immediate=HELPER_PROBE_READ_USER)]
+    return all(
+        _loads(body, program_type, attach_type)
+        for program_type, attach_type in (
+            (PROGRAM_CGROUP_SOCK_ADDR, ATTACH_INET4_BIND),
+            (PROGRAM_CGROUP_SOCK, ATTACH_INET4_POST_BIND),
+            (PROGRAM_SOCK_OPS, ATTACH_SOCK_OPS),
+        )
+    )
+
+
 def _tries_lsm(types: KernelTypes, _fields: Fields) -> bool:
     """A program would load and attach, and never be called, where `bpf` is not among the LSMs."""
     target = types.function("bpf_lsm_socket_listen")
@@ -140,6 +157,7 @@ _TRIALS: dict[Feature, Trial] = {
     Feature.FUNCTION_EXIT: _tries_function_exit,
     Feature.TASK_PT_REGS: _tries_task_pt_regs,
     Feature.SOCKET_STORAGE: _tries_socket_storage,
+    Feature.PROCESS_DETAILS: _tries_process_details,
 }
 
 
