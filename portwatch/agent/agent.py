@@ -72,9 +72,12 @@ class Agent:
         self._selector = selectors.DefaultSelector()
         self._tail = SuppressedTail(ToldRanges(pin_dir.open_map("told")))
         self._tails: list[tuple[ViolationCount, int]] = []
-        self._processes = ProcessTable(host or HostPaths())
         self._format = EventFormat(
-            publisher, host or HostPaths(), self._processes, self._clock, self._tail.count_of
+            publisher,
+            host or HostPaths(),
+            ProcessTable(host or HostPaths()),
+            self._clock,
+            self._tail.count_of,
         )
         self._stopping = False
         self._reload_wanted = False
@@ -167,7 +170,6 @@ class Agent:
         self._events.close()
         self._cgroup_events.close()
         self._watch.close()
-        self._processes.close()
         self._selector.close()
 
     def _listen_to_signals(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from portwatch.agent.event_format import Event, address_text, workload_of_cgroup
-from portwatch.agent.listener_event import process_parts
+from portwatch.agent.process_event import holding_process
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
 from portwatch.node.listeners import Listener
@@ -118,7 +118,7 @@ def holder_parts(one: Listener, workload: str) -> Event:
     if cgroup is not None:
         found["workload"] = {"name": workload, **workload_of_cgroup(cgroup)}
     if one.holder is not None:
-        found["process"] = process_parts(one.holder)
+        found["process"] = holding_process(one.holder)
         found["since"] = one.holder.since
     if one.more:
         found["more"] = one.more

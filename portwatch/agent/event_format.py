@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portwatch.agent.clock import Clock, iso
+from portwatch.agent.process_event import binding_process
 from portwatch.agent.publisher import Publisher
 from portwatch.kernel import layout
 from portwatch.node.cgroups import cgroup_of_process
@@ -100,7 +101,7 @@ class EventFormat:
             if made_in is not None:
                 facts["socket_workload"] = workload_of_cgroup(made_in)
         facts["workload"] = self._workload(raw)
-        facts["process"] = self._process(raw)
+        facts["process"] = binding_process(raw, self._processes)
         return facts
 
     def _bind(self, raw: layout.Event) -> Event:
@@ -138,15 +139,3 @@ class EventFormat:
             return self._publisher.names.text(raw.workload)
         is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)
         return self._publisher.workload_name(known["cgroup"], raw.uid, raw.gid, is_host)
-
-    def _process(self, raw: layout.Event) -> Event:
-        comm = raw.comm.decode("utf-8", "backslashreplace")
-        facts = self._processes.describe(raw.pid, comm, raw.time_ns)
-        process: Event = {"pid": raw.pid, "comm": comm}
-        if facts.exe is not None:
-            process["exe"] = facts.exe
-        if facts.cmdline is not None:
-            process["cmdline"] = facts.cmdline
-        process["uid"] = raw.uid
-        process["gid"] = raw.gid
-        return process

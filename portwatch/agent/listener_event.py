@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from portwatch.agent.event_format import Event, workload_of_cgroup
+from portwatch.agent.process_event import holding_process
 from portwatch.agent.survey import Surveyed
 from portwatch.node.namespaces import network_name
-from portwatch.node.socket_holders import Holder
 
 
 def listener_event(one: Surveyed) -> Event:
@@ -39,16 +39,6 @@ def listener_facts(one: Surveyed) -> Event:
         facts["socket_workload"] = workload_of_cgroup(listener.made_in)
     facts["workload"] = {"name": one.workload, **workload_of_cgroup(one.cgroup)}
     if listener.holder is not None:
-        facts["process"] = process_parts(listener.holder)
+        facts["process"] = holding_process(listener.holder)
         facts["since"] = listener.holder.since
     return facts
-
-
-def process_parts(holder: Holder) -> Event:
-    """A process that has a socket open."""
-    process: Event = {"pid": holder.pid, "comm": holder.comm}
-    if holder.exe is not None:
-        process["exe"] = holder.exe
-    if holder.cmdline is not None:
-        process["cmdline"] = holder.cmdline
-    return {**process, "uid": holder.uid, "gid": holder.gid}

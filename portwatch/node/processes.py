@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from portwatch.node.paths import HostPaths
 
@@ -16,73 +16,82 @@ START_FIELD = 22  # starttime in clock ticks since boot: proc_pid_stat(5)
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+class Sighting(NamedTuple):
+    """A process as the kernel recorded it at `time_ns`; times are boot time in ns.
+
+    `started_ns` is 0, and `cmdline`, the first bytes of its arguments, empty where not known.
+    """
+
+    pid: int
+    comm: str
+    time_ns: int
+    started_ns: int = 0
+    cmdline: bytes = b""
+
+
 @dataclass(frozen=True)
 class ProcessFacts:
-    """What could be read; None where it was too late."""
+    """What is known; None where it was too late, or where there is none."""
 
     exe: str | None = None
     cmdline: str | None = None
 
 
-UNKNOWN = ProcessFacts()
-
-
 class ProcessTable:
-    """Facts by pid, each remembered while a pidfd shows that the process still lives.
+    """Facts by process, remembered by all that the kernel recorded of it.
 
-    A pid cannot be given again while its process lives, so a remembered one that still lives is
-    the same. One that is read anew must have started before the event that names it.
+    What /proc has under a pid is believed where that process started in the very clock tick that
+    the kernel recorded; where none is recorded, before the event. A pid is not given back to the
+    process that had it, so whoever has it after all was read has had it all the time.
     """
 
     def __init__(self, host: HostPaths) -> None:
         self._host = host
-        self._known: OrderedDict[tuple[int, str], tuple[int, ProcessFacts]] = OrderedDict()
+        self._offset_ns = boot_offset_ns(host)
+        self._known: OrderedDict[tuple[int, int, str, bytes], ProcessFacts] = OrderedDict()
 
-    def describe(self, pid: int, comm: str, event_time_ns: int) -> ProcessFacts:
-        """Facts of the process that was `pid`, named `comm`, at that boot time in ns."""
-        key = (pid, comm)  # an exec() changes the name as a rule, and then all is read again
-        known = self._known.get(key)
-        if known is not None:
-            if _lives(known[0]):
-                return known[1]
-            self._forget(key)
-        return self._read(key, event_time_ns)
-
-    def close(self) -> None:
-        """Give all descriptors back."""
-        while self._known:
-            self._forget(next(iter(self._known)))
-
-    def _read(self, key: tuple[int, str], event_time_ns: int) -> ProcessFacts:
-        pid = key[0]
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return UNKNOWN
-        directory = self._host.process(pid)
-        facts = ProcessFacts(process_exe(directory), process_cmdline(directory))
-        started = started_ns(directory)
-        # Read in between: the pidfd was open before and lives after, so all three are one process.
-        if started is None or started > event_time_ns or not _lives(pidfd):
-            os.close(pidfd)
-            return UNKNOWN
-        self._known[key] = (pidfd, facts)
-        if len(self._known) > REMEMBERED:
-            self._forget(next(iter(self._known)))
+    def describe(self, seen: Sighting) -> ProcessFacts:
+        """Facts of the process that was seen, dead or alive by now."""
+        started = seen.started_ns or self._started_before(seen)
+        if not started:
+            return ProcessFacts(cmdline=_printable(seen.cmdline))
+        key = (seen.pid, started, seen.comm, seen.cmdline)  # an exec() shows in the last two
+        facts = self._known.get(key)
+        if facts is None:
+            facts = self._known[key] = self._read(seen, started)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         return facts
 
-    def _forget(self, key: tuple[int, str]) -> None:
-        os.close(self._known.pop(key)[0])
+    def _started_before(self, seen: Sighting) -> int:
+        """When the process that has the pid now started; 0 where that was after the sighting."""
+        started = started_ns(self._host.process(seen.pid))
+        if started is None or started - self._offset_ns > seen.time_ns:
+            return 0
+        return started - self._offset_ns
+
+    def _read(self, seen: Sighting, started: int) -> ProcessFacts:
+        directory = self._host.process(seen.pid)
+        exe, cmdline = process_exe(directory), _raw_cmdline(directory)
+        if not cmdline.startswith(seen.cmdline):  # other arguments by now: another program too?
+            cmdline = seen.cmdline
+            if process_comm(directory) != seen.comm:
+                exe = None
+        # nsec_to_clock_t() rounds down.
+        if started_ns(directory) != (started + self._offset_ns) // TICK_NS * TICK_NS:
+            return ProcessFacts(cmdline=_printable(seen.cmdline))
+        return ProcessFacts(exe, _printable(cmdline))
 
 
-def _lives(pidfd: int) -> bool:
+def boot_offset_ns(host: HostPaths) -> int:
+    """What this time namespace adds to boot time, in all that it is shown: time_namespaces(7)."""
     try:
-        signal.pidfd_send_signal(pidfd, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        lines = (host.proc / "self" / "timens_offsets").read_text().splitlines()
+    except OSError:
+        return 0
+    offsets = {clock: (seconds, rest) for clock, seconds, rest in map(str.split, lines)}
+    seconds, rest = offsets["boottime"]
+    return int(seconds) * 1_000_000_000 + int(rest)
 
 
 def started_ns(directory: Path) -> int | None:
@@ -117,25 +126,45 @@ def process_exe(directory: Path) -> str | None:
 
 
 def process_cmdline(directory: Path) -> str | None:
-    """Its arguments joined by spaces, at most CMDLINE_BYTES, any bytes made printable."""
+    """Its arguments joined by spaces, at most CMDLINE_BYTES, any bytes made printable; None where
+    it is gone or has none."""
+    return _printable(_raw_cmdline(directory))
+
+
+def _raw_cmdline(directory: Path) -> bytes:
     try:
         with open(directory / "cmdline", "rb") as file:
-            raw = file.read(CMDLINE_BYTES)
+            return file.read(CMDLINE_BYTES)
     except OSError:
-        return None
-    if not raw:
-        return None
-    return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "backslashreplace")
+        return b""
+
+
+def _printable(arguments: bytes) -> str | None:
+    text = arguments.rstrip(b"\0").replace(b"\0", b" ")
+    return text.decode("utf-8", "backslashreplace") or None
 
 
 def real_ids(host: HostPaths, pid: int) -> tuple[int, int] | None:
     """The real uid and gid, which decide (bpf_get_current_uid_gid()); None where it is gone."""
+    fields = _status(host, pid)
+    if not fields:
+        return None
+    return int(fields[b"Uid"].split()[0]), int(fields[b"Gid"].split()[0])
+
+
+def namespace_pid(host: HostPaths, pid: int) -> int | None:
+    """What getpid() says to it, in its own pid namespace; None where that cannot be told."""
+    numbers = _status(host, pid).get(b"NSpid", b"").split()
+    return int(numbers[-1]) if numbers else None
+
+
+def _status(host: HostPaths, pid: int) -> dict[bytes, bytes]:
+    """Empty where it is gone."""
     try:
         status = (host.process(pid) / "status").read_bytes()  # its name may be any bytes
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
-    return int(fields[b"Uid"].split()[0]), int(fields[b"Gid"].split()[0])
+        return {}
+    return dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
 
 
 def process_ids(host: HostPaths) -> list[int]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from portwatch.node.cgroups import cgroup_of_process
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import (
+    namespace_pid,
     process_cmdline,
     process_comm,
     process_exe,
@@ -29,7 +30,8 @@ SOCKET_LINK = "socket:["
 class Holder:
     """A process that has a socket open. `since`: when it started, ISO 8601; ids are the real ones.
 
-    `exe` and `cmdline` are None where they may not be read.
+    `exe` and `cmdline` are None where they may not be read; `namespace_pid` is its pid in its own
+    pid namespace, None where not known.
     """
 
     pid: int
@@ -40,6 +42,7 @@ class Holder:
     gid: int
     cgroup: str
     since: str
+    namespace_pid: int | None = None
 
 
 class SocketHolders:
@@ -81,9 +84,10 @@ class SocketHolders:
         comm, ids = process_comm(directory), real_ids(self._host, pid)
         cgroup = cgroup_of_process(self._host, pid)
         exe, cmdline = process_exe(directory), process_cmdline(directory)
+        inside = namespace_pid(self._host, pid)
         if comm is None or ids is None or cgroup is None or started_ns(directory) != started:
             return None
-        return Holder(pid, comm, exe, cmdline, *ids, cgroup, _iso(started))
+        return Holder(pid, comm, exe, cmdline, *ids, cgroup, _iso(started), inside)
 
 
 def _open_sockets(host: HostPaths, pid: int) -> set[int]:

@@ -1,9 +1,7 @@
-"""What is read of /proc and /sys, from fixtures and from this very process."""
+"""What is read of /proc and /sys, from fixtures."""
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from portwatch.errors import KernelError
 from portwatch.node.cgroups import CgroupTree, cgroup_of_process, find_cgroup2
 from portwatch.node.paths import HostPaths
-from portwatch.node.processes import UNKNOWN, ProcessTable
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -72,28 +69,3 @@ def test_a_cgroup_path_is_read_from_the_unified_line(tmp_path: Path) -> None:
     (tmp_path / "7" / "cgroup").write_text("4:memory:/x\n0::/a/b (deleted)\n")
     assert cgroup_of_process(HostPaths(tmp_path), 7) == "/a/b"
     assert cgroup_of_process(HostPaths(tmp_path), 8) is None
-
-
-def test_a_process_is_described_only_if_it_was_there_before_the_event() -> None:
-    """A pid whose process started after the event is somebody else's by now."""
-    table = ProcessTable(HostPaths())
-    comm = Path("/proc/self/comm").read_text().strip()
-    assert table.describe(os.getpid(), comm, event_time_ns=1) is UNKNOWN
-    facts = table.describe(os.getpid(), comm, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-    assert facts.exe == str(Path("/proc/self/exe").resolve())
-    table.close()
-
-
-def test_a_process_that_ended_is_not_remembered() -> None:
-    """Facts hold while the process lives; after its end the pid says nothing any more."""
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-        os._exit(0)
-    table = ProcessTable(HostPaths())
-    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 1_000_000_000
-    assert table.describe(child, "python", now) is not UNKNOWN
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    assert table.describe(child, "python", now) is UNKNOWN
-    table.close()
