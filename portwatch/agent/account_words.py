@@ -31,6 +31,12 @@ class AccountWords:
             _texts(word for selector in selectors for word in selector.group),
         )
 
+    def naming(self, user: str | None, group: str | None) -> AccountWords:
+        """These words, and the given names."""
+        return AccountWords(
+            (*self.users, *filter(None, [user])), (*self.groups, *filter(None, [group]))
+        )
+
     def read(self) -> AccountTable:
         """Every account that is listed, and every one that a word names; may wait for a network."""
         return read_accounts(

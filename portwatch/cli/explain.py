@@ -47,6 +47,7 @@ def explain(
 
     Exit status 1 where it is denied or recorded.
     """
+    from portwatch.agent.account_words import AccountWords
     from portwatch.cli.endpoint_text import parse_endpoint
     from portwatch.cli.subject_options import find_subject
     from portwatch.policy.decide import explain as explain_bind
@@ -61,7 +62,7 @@ def explain(
         from portwatch.kernel.pins import PinDir
 
         policy, _ = policy_in_kernel(PinDir(pin_dir))
-    who = find_subject(subject)
+    who = find_subject(subject, AccountWords.of(policy))
     decision, steps = explain_bind(policy, who, endpoint)
     if as_json:
         facts = {

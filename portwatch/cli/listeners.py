@@ -38,18 +38,20 @@ def listeners(
     Exit status 1 where one is against the policy. A port of the range that the kernel picks from
     is not held against a UDP client, nor where the policy allows `ephemeral`.
     """
+    from portwatch.agent.account_words import accounts_of
     from portwatch.agent.survey import survey
     from portwatch.cli.listener_table import print_table
-    from portwatch.node.accounts import read_accounts
+    from portwatch.node.accounts import AccountTable
     from portwatch.node.listeners import find_listeners
 
     judged_by, below = _policy(policy, pin_dir)
     listing = find_listeners()
     for text in listing.not_seen:
         click.echo(f"portwatch: warning: what listens in {text}", err=True)
+    accounts = accounts_of(judged_by) if judged_by else AccountTable({}, {})
     surveyed = [
         one
-        for one in survey(judged_by, listing.listeners, read_accounts(), below)
+        for one in survey(judged_by, listing.listeners, accounts, below)
         if (not ports or one.listener.port in ports)
         and (workload is None or fnmatchcase(one.workload, workload))
     ]

@@ -12,6 +12,7 @@ import click
 from portwatch.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
+    from portwatch.agent.account_words import AccountWords
     from portwatch.policy.workload import Subject
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,17 +63,17 @@ def subject_options(command: Command) -> Command:
     return gathered  # type: ignore[return-value]  # click's decorators lose the type
 
 
-def find_subject(given: SubjectOptions) -> Subject:
-    """The subject that the options describe; UsageError where they name nothing."""
+def find_subject(given: SubjectOptions, words: AccountWords) -> Subject:
+    """The subject that the options describe, with the names by which a policy of these words may
+    mean it; UsageError where they name nothing."""
     from portwatch.agent.named_subject import named_subject
-    from portwatch.node.accounts import read_accounts
 
     chosen = [name for name in ("unit", "cgroup", "pid") if getattr(given, name) is not None]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     if given.pid is not None:
-        return _process(given.pid)
-    accounts = read_accounts()
+        return _process(given.pid, words)
+    accounts = words.naming(given.user, given.group).read()
     uid, gid = _number(given.user, accounts.users), _number(given.group, accounts.groups)
     cgroup = "/" if given.cgroup is None else given.cgroup
     if given.unit is not None:
@@ -109,10 +110,9 @@ def _cgroup_of_unit(unit: str) -> str:
     return f"/system.slice/{unit}"
 
 
-def _process(pid: int) -> Subject:
+def _process(pid: int, words: AccountWords) -> Subject:
     from portwatch.agent.named_subject import named_subject
     from portwatch.cli.enforcement import HOST
-    from portwatch.node.accounts import read_accounts
     from portwatch.node.cgroups import cgroup_of_process
     from portwatch.node.netns import in_host_network
     from portwatch.node.processes import real_ids
@@ -120,4 +120,4 @@ def _process(pid: int) -> Subject:
     cgroup, ids = cgroup_of_process(HOST, pid), real_ids(HOST, pid)
     if cgroup is None or ids is None:
         raise UsageError(f"there is no process {pid}")
-    return named_subject(cgroup, *ids, read_accounts(), in_host_network(HOST, pid))
+    return named_subject(cgroup, *ids, words.read(), in_host_network(HOST, pid))

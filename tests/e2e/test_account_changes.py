@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from binder import Binder
 from own_etc import OwnEtc
-from product import AgentProcess, eventually
+from product import PORTWATCH, AgentProcess, eventually, run_command
 from sandbox import Sandbox
 
 FOLLOWS_SECONDS = 30.0
@@ -125,4 +125,6 @@ def test_a_name_that_is_not_listed(
     restarted = start(shared, etc, kind, "quiet")
     becomes(binder, kind, {QUIET})
     assert loads(restarted) == 1
-
+    asked = [f"--{kind}", "quiet", "--port", str(PORT), "--pin-dir", str(shared.pin_dir)]
+    done = run_command([*etc.command, PORTWATCH, "explain", *asked])
+    assert "denied by newcomers" in done.stdout, done
