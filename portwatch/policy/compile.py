@@ -26,7 +26,7 @@ from portwatch.policy.model import Policy
 from portwatch.policy.outcomes import ALLOWED, RECORDED, Judge, Outcome
 from portwatch.policy.ports import PROTOCOLS
 from portwatch.policy.subject_classes import SubjectClasses
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 __all__ = ["Accounts", "CompiledPolicy", "Outcome", "SubjectRow", "compile_policy", "lookup"]
 
@@ -85,6 +85,7 @@ class CompiledPolicy:
         self.group_class_count = len(self._subjects.groups.bits)
         self.uses_addresses = any(c.addresses is not None for c in policy.constraints)
         self.uses_cgroups = self._subjects.uses_cgroups
+        self.uses_engines = self._subjects.uses_engines
         self.uses_users = self._subjects.uses_users
         self.uses_groups = self._subjects.uses_groups
         self.uses_network = any(c.network == "host" for c in policy.constraints)
@@ -94,9 +95,9 @@ class CompiledPolicy:
         )
         self._speakers = self._judge.speakers(self._lists)
 
-    def cgroup_signature(self, path: str) -> int:
+    def cgroup_signature(self, path: str, container: KnownContainer | None = None) -> int:
         """Return a bitmap over the policy's predicates about cgroups, for a path from the root."""
-        return self._subjects.cgroup_bits(path)
+        return self._subjects.cgroup_bits(path, container)
 
     def subject_row(
         self, cgroup_signature: int, user_class: int, group_class: int, host_network: bool
@@ -159,7 +160,7 @@ def _outcome(
     outcome = compiled.uniform[endpoint_class]
     if outcome == NOT_UNIFORM:
         outcome = compiled.subject_row(
-            compiled.cgroup_signature(subject.cgroup) if compiled.uses_cgroups else 0,
+            compiled.cgroup_signature(subject.cgroup, subject.container),
             compiled.user_classes.get(subject.uid, 0),
             compiled.group_classes.get(subject.gid, 0),
             subject.host_network,

@@ -13,7 +13,7 @@ from portwatch.policy.decide import Decision, Endpoint, Verdict
 from portwatch.policy.endpoint_classes import PORTS
 from portwatch.policy.model import DEFAULT_NAME
 from portwatch.policy.ports import PROTOCOLS
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 VERDICTS: tuple[Verdict, ...] = ("allowed", "denied", "recorded")
 
@@ -26,7 +26,7 @@ class Lookups:
 
     def __init__(self, compiled: CompiledPolicy) -> None:
         self._compiled = compiled
-        self._signatures: dict[str, int] = {}
+        self._signatures: dict[tuple[str, KnownContainer | None], int] = {}
         self._rows: dict[tuple[int, int, int, bool], SubjectRow] = {}
         self._addresses: dict[Address, int] = {}
         policy = compiled.policy
@@ -53,10 +53,10 @@ class Lookups:
 
     def _row(self, subject: Subject) -> SubjectRow:
         compiled = self._compiled
-        signature = self._signatures.get(subject.cgroup)
+        cgroup = (subject.cgroup, subject.container)
+        signature = self._signatures.get(cgroup)
         if signature is None:
-            signature = compiled.cgroup_signature(subject.cgroup) if compiled.uses_cgroups else 0
-            self._signatures[subject.cgroup] = signature
+            signature = self._signatures[cgroup] = compiled.cgroup_signature(*cgroup)
         user = compiled.user_classes.get(subject.uid, 0)
         group = compiled.group_classes.get(subject.gid, 0)
         key = (signature, user, group, subject.host_network)

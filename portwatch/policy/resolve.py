@@ -102,7 +102,7 @@ class Resolver:
         if selector is None:
             return ()
         before = len(self._patterns)
-        for key in ("unit", "slice", "cgroup", "user", "group"):
+        for key in selector.given_keys:
             self._patterns.update((key, pattern) for pattern in getattr(selector, key))
         if before <= MAX_PATTERNS < len(self._patterns):
             self._merged.report(spot, f"more than {MAX_PATTERNS:,} different names in selectors")
@@ -194,10 +194,7 @@ class Resolver:
         elif kind == "addresses":
             found = _unique(self._each(spot.items(), self._address_word))
         else:
-            found = tuple(
-                s if s.origin else Selector(s.unit, s.slice, s.cgroup, s.user, s.group, name)
-                for s in self.workloads(spot)
-            )
+            found = tuple(selector.named(name) for selector in self.workloads(spot))
         self._open.pop()
         self._done[key] = found
         return found

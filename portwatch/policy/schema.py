@@ -62,13 +62,15 @@ class SelectorSpec(Struct, forbid_unknown_fields=True):
         Globs | UnsetType, Meta(description="systemd slice, anywhere on the cgroup's path")
     ] = UNSET
     container: Annotated[
-        Globs | UnsetType, Meta(description="Container name (cannot be resolved yet)")
+        Globs | UnsetType, Meta(description="Container name, or 12 or more digits of its id")
     ] = UNSET
     image: Annotated[
-        Globs | UnsetType, Meta(description="Container image (cannot be resolved yet)")
+        Globs | UnsetType,
+        Meta(description="Container image: nginx means any tag of it, nginx:1.25 that one"),
     ] = UNSET
     pod: Annotated[
-        Text | PodSpec | UnsetType, Meta(description="Kubernetes pod (cannot be resolved yet)")
+        Globs | PodSpec | UnsetType,
+        Meta(description="Kubernetes pod, by uid or by its cgroup path"),
     ] = UNSET
     cgroup: Annotated[
         Globs | UnsetType,

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from portwatch.policy.containers import is_pod_uid
 from portwatch.policy.globs import components
+from portwatch.policy.places import place_of
 from portwatch.policy.problems import quote
-from portwatch.policy.workload import MAX_ID, UNRESOLVED_KEYS, Selector
+from portwatch.policy.workload import MAX_ID, Selector
 
 if TYPE_CHECKING:
     from portwatch.policy.merge import Merged, Spot
 
 _ACCOUNT_NUMBER = re.compile(r"[0-9]+", re.ASCII)
-_UNRESOLVED = {
-    "container": "containers are told apart by their cgroup: use `cgroup` or `unit`",
-    "image": "images are not looked up: use `cgroup` or `unit`",
-    "pod": "pods are told apart by their cgroup: use `cgroup` or `slice`",
-}
+_POD_GLOB = re.compile(r"[0-9a-f*?!\[\]^-]*[*?\[][0-9a-f*?!\[\]^-]*", re.ASCII)
+_SUFFIXES = {"unit": "service", "slice": "slice"}
+_NO_NAMES_OF_PODS = (
+    "this portwatch does not ask Kubernetes, and knows a pod by its uid or its cgroup path only"
+)
 
 
 def read_selector(spot: Spot, merged: Merged) -> Selector | None:
     """Read one mapping; None, with the problem recorded, where it cannot select anything."""
-    for key in UNRESOLVED_KEYS:
-        if key in spot.value:
-            merged.report(spot.at(key), f"{quote(key)} cannot be resolved yet: {_UNRESOLVED[key]}")
     if not spot.value and (spot.document.name, spot.path) not in merged.damaged:
         merged.report(spot, "the selector is empty; leave out `for` to mean every workload")
         return None
-    fields: dict[str, tuple[str, ...]] = {}
-    for key in ("unit", "slice", "cgroup"):
+    checks: dict[str, Callable[[str], str | None]] = {
+        "unit": lambda name: _bad_systemd_name("unit", name),
+        "slice": lambda name: _bad_systemd_name("slice", name),
+        "container": _bad_container,
+        "image": _bad_image,
+        "cgroup": _bad_path,
+    }
+    fields: dict[str, Any] = {"pod": _pods(spot, merged)}
+    for key, bad in checks.items():
         values = _values(spot, key)
         fields[key] = tuple(str(value.value) for value in values)
         for value in values:
-            message = _bad_pattern(key, value.value)
+            message = bad(value.value)
             if message:
                 merged.report(value, message)
-    user, group = (_accounts(_values(spot, key), merged) for key in ("user", "group"))
-    return Selector(fields["unit"], fields["slice"], fields["cgroup"], user, group)
+    for key in ("user", "group"):
+        fields[key] = _accounts(_values(spot, key), merged)
+    return Selector(**fields)
 
 
 def _values(spot: Spot, key: str) -> list[Spot]:
@@ -47,20 +55,66 @@ def _values(spot: Spot, key: str) -> list[Spot]:
     return value.items() if isinstance(value.value, list) else [value]
 
 
-def _bad_pattern(key: str, pattern: str) -> str | None:
+def _bad_systemd_name(key: str, name: str) -> str | None:
     """Return what is wrong with a glob, None where it is fine."""
-    if key == "cgroup":
-        if not pattern.startswith("/"):
-            return f"a cgroup path begins at the root: did you mean `/{quote(pattern)[1:-1]}`?"
-        if any("**" in part and part != "**" for part in components(pattern)):
-            return "`**` stands alone between slashes, as in `/ci/**` or `/**/build-*`"
-        return None
-    if "/" in pattern:
+    if "/" in name:
         return f"a {key} name has no `/`; paths are `cgroup`"
-    if "." not in pattern and "*" not in pattern:
-        suffix = "service" if key == "unit" else "slice"
-        return f"{quote(pattern)} has no suffix; did you mean `{quote(pattern)[1:-1]}.{suffix}`?"
+    if "." not in name and "*" not in name:
+        right = f"{quote(name)[1:-1]}.{_SUFFIXES[key]}"
+        return f"{quote(name)} has no suffix; did you mean `{right}`?"
     return None
+
+
+def _bad_container(name: str) -> str | None:
+    if "/" in name:
+        return "a container name has no `/`; paths are `cgroup`"
+    return None
+
+
+def _bad_image(name: str) -> str | None:
+    if name.startswith("/") or re.search(r"\s", name):
+        return f"{quote(name)} is no image: write it as `docker pull` takes it"
+    return None
+
+
+def _bad_path(pattern: str) -> str | None:
+    if not pattern.startswith("/"):
+        return f"a cgroup path begins at the root: did you mean `/{quote(pattern)[1:-1]}`?"
+    if any("**" in part and part != "**" for part in components(pattern)):
+        return "`**` stands alone between slashes, as in `/ci/**` or `/**/build-*`"
+    return None
+
+
+def _pods(spot: Spot, merged: Merged) -> tuple[str, ...]:
+    """Return the uids, or globs over them, that are meant: a path is that of its pod's uid."""
+    found = []
+    for value in _values(spot, "pod"):
+        if isinstance(value.value, dict):
+            for key in value.value:
+                if key != "uid":
+                    merged.report(value.at(key), _NO_NAMES_OF_PODS)
+            value = value.get("uid") or value
+        if isinstance(value.value, str):
+            uid = _pod_uid(value.value)
+            if uid is None:
+                merged.report(value, _bad_pod(value.value))
+            else:
+                found.append(uid)
+        elif value.value == {} and (value.document.name, value.path) not in merged.damaged:
+            merged.report(value, "the selector is empty; give the pod's `uid`")
+    return tuple(found)
+
+
+def _pod_uid(text: str) -> str | None:
+    if text.startswith("/"):
+        return place_of(text).pod
+    return text if is_pod_uid(text) or _POD_GLOB.fullmatch(text) else None
+
+
+def _bad_pod(text: str) -> str:
+    if text.startswith("/"):
+        return f"{quote(text)} is no pod's cgroup: the kubelet's are `…/podUID` or `…-podUID.slice`"
+    return f"{quote(text)} is no pod's uid: {_NO_NAMES_OF_PODS}"
 
 
 def _accounts(values: list[Spot], merged: Merged) -> tuple[str | int, ...]:

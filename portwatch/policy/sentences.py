@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from portwatch.policy.containers import SHORT_ID
 from portwatch.policy.model import Constraint, Policy
+from portwatch.policy.places import place_of
 from portwatch.policy.reading import Endpoint, Judgement
-from portwatch.policy.workload import Selector, Subject, systemd_units
+from portwatch.policy.workload import WITNESSES, Selector, Subject, names_of
 
 
 def sentence(
@@ -80,27 +82,42 @@ def _why_not(judgement: Judgement, subject: Subject) -> str:
     if not selectors:
         return "`for` means no workload"
     key = selectors[0].mismatch(subject) or "unit"
-    has = _value_text(subject, key)
+    claim = _claim_text(selectors, subject)
     if len(selectors) == 1 and selectors[0].origin is None:
-        return f"{has} is not {' or '.join(str(p) for p in getattr(selectors[0], key))}"
+        wanted = " or ".join(str(pattern) for pattern in getattr(selectors[0], key))
+        return f"{_value_text(subject, key)} is not {wanted}{claim}"
     names = dict.fromkeys(s.origin or str(s) for s in selectors)
-    return f"{_subject_text(subject, selectors[0])} is not {' or '.join(names)}"
+    return f"{_subject_text(subject, selectors[0])} is not {' or '.join(names)}{claim}"
+
+
+def _claim_text(selectors: tuple[Selector, ...], subject: Subject) -> str:
+    """Return why a name does not count that seems to be the one which is meant."""
+    for selector in selectors:
+        key = selector.mismatch(subject)
+        if key and selector.is_only_claimed(key, subject):
+            place = place_of(subject.cgroup)
+            who = f"user {place.owner_uid}" if place.owner_uid else place.unit
+            beside = " or ".join(f"`{witness}`" for witness in WITNESSES[key])
+            return f": what {who} calls it counts only beside {beside}"
+    return ""
 
 
 def _subject_text(subject: Subject, selector: Selector) -> str:
-    keys = [k for k in ("unit", "slice", "cgroup", "user", "group") if getattr(selector, k)]
-    return ", ".join(_value_text(subject, key) for key in keys)
+    return ", ".join(_value_text(subject, key) for key in selector.given_keys)
 
 
 def _value_text(subject: Subject, key: str) -> str:
     """Return what the subject has for one key of a selector, such as `unit nginx.service`."""
-    units, slices = systemd_units(subject.cgroup)
-    if key == "unit":
-        return f"unit {'/'.join(units)}" if units else f"cgroup {subject.cgroup} (no unit)"
-    if key == "slice":
-        return f"slice {'/'.join(slices)}" if slices else f"cgroup {subject.cgroup} (no slice)"
     if key == "user":
         return f"user {subject.user or subject.uid}"
     if key == "group":
         return f"group {subject.group or subject.gid}"
-    return f"cgroup {subject.cgroup}"
+    if key == "cgroup":
+        return f"cgroup {subject.cgroup}"
+    names = names_of(subject.cgroup, subject.container)
+    found = names[key].seen_by(with_claims=True)
+    if key == "container":
+        found += tuple(number[:SHORT_ID] for number in names["id"].seen_by(with_claims=True))
+    if key == "image":
+        found = found[:1]
+    return f"{key} {'/'.join(found)}" if found else f"cgroup {subject.cgroup} (no {key})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from portwatch.policy.containers import is_id_prefix
 from portwatch.policy.globs import (
     PathGlob,
     canonical_path,
@@ -17,11 +18,16 @@ from portwatch.policy.globs import (
     literal_prefix,
     match_name,
 )
-from portwatch.policy.systemd import systemd_units
-from portwatch.policy.workload import Selector
+from portwatch.policy.workload import (
+    CGROUP_KEYS,
+    WITNESSES,
+    KnownContainer,
+    Selector,
+    names_of,
+)
 
-_CGROUP_KEYS = ("unit", "slice", "cgroup")
 _MEMO_LIMIT = 2048
+_OF_ENGINES = ("container", "image")
 
 
 class NameIndex:
@@ -95,23 +101,82 @@ class PathIndex:
 
 @dataclass(frozen=True, slots=True)
 class SelectorBits:
-    """A selector as masks: where a mask is not 0, one of its bits has to be the subject's."""
+    """A selector as masks: of each, one of its bits has to be the subject's."""
 
-    unit: int
-    slice: int
-    cgroup: int
+    cgroup: tuple[int, ...]
     user: int
     group: int
 
     def matches(self, cgroup_bits: int, user_bits: int, group_bits: int) -> bool:
         """Return whether a subject with these bits is meant."""
         return (
-            (not self.unit or bool(self.unit & cgroup_bits))
-            and (not self.slice or bool(self.slice & cgroup_bits))
-            and (not self.cgroup or bool(self.cgroup & cgroup_bits))
+            all(mask & cgroup_bits for mask in self.cgroup)
             and (not self.user or bool(self.user & user_bits))
             and (not self.group or bool(self.group & group_bits))
         )
+
+
+class CgroupPredicates:
+    """The predicates over cgroups of all selectors: one bit for each pattern of each key, and
+    another where the selector goes by what is claimed too.
+    """
+
+    def __init__(self) -> None:
+        self._bits: dict[tuple[str, bool, str], int] = {}
+        self._names: dict[tuple[str, bool], NameIndex] = {}
+        self._paths = PathIndex()
+        self._memo: dict[tuple[str, KnownContainer | None], int] = {}
+
+    @property
+    def uses_any(self) -> bool:
+        """Whether it matters at all which cgroup a task is in."""
+        return bool(self._bits)
+
+    @property
+    def uses_engines(self) -> bool:
+        """Whether it matters what the engine says of a container."""
+        return any(key in _OF_ENGINES for key, _, _ in self._bits)
+
+    def masks(self, selector: Selector) -> tuple[int, ...]:
+        """Return a mask for each key of a selector."""
+        return tuple(self._mask(selector, key) for key in selector.given_keys if key in CGROUP_KEYS)
+
+    def match(self, path: str, container: KnownContainer | None) -> int:
+        """Return the bits that a cgroup has."""
+        if not self._bits:
+            return 0
+        known = self._memo.get((path, container))
+        if known is not None:
+            return known
+        bits = self._paths.match(path)
+        if self._names:
+            names = names_of(path, container)
+            for (key, with_claims), index in self._names.items():
+                for name in names[key].seen_by(with_claims):
+                    bits |= index.match(name)
+        if len(self._memo) >= _MEMO_LIMIT:
+            self._memo.clear()
+        self._memo[path, container] = bits
+        return bits
+
+    def _mask(self, selector: Selector, key: str) -> int:
+        with_claims = key in WITNESSES and selector.counts_claims(key)
+        mask = 0
+        for pattern in getattr(selector, key):
+            bit = self._bits.get((key, with_claims, pattern))
+            if bit is None:
+                bit = self._bits[key, with_claims, pattern] = 1 << len(self._bits)
+                self._add(key, with_claims, pattern, bit)
+            mask |= bit
+        return mask
+
+    def _add(self, key: str, with_claims: bool, pattern: str, bit: int) -> None:
+        if key == "cgroup":
+            self._paths.add(pattern, bit)
+            return
+        self._names.setdefault((key, with_claims), NameIndex()).add(pattern, bit)
+        if key == "container" and is_id_prefix(pattern):
+            self._names.setdefault(("id", with_claims), NameIndex()).add(f"{pattern}*", bit)
 
 
 class AccountClasses:
@@ -145,57 +210,28 @@ class SubjectClasses:
         users: Mapping[str, int],
         groups: Mapping[str, int],
     ) -> None:
-        predicates: dict[str, dict[str | int, int]] = {"cgroup": {}, "user": {}, "group": {}}
-        self._indexes: dict[str, NameIndex | PathIndex] = {
-            "unit": NameIndex(),
-            "slice": NameIndex(),
-            "cgroup": PathIndex(),
-        }
-        self._memo: dict[str, int] = {}
-        keyed: dict[tuple[str, str], int] = {}
+        predicates: dict[str, dict[str | int, int]] = {"user": {}, "group": {}}
+        self._cgroups = CgroupPredicates()
         self._by_selector: dict[Selector, SelectorBits] = {}
         for selector in selectors:
             if selector in self._by_selector:
                 continue
-            masks = dict.fromkeys((*_CGROUP_KEYS, "user", "group"), 0)
-            for key in _CGROUP_KEYS:
-                for pattern in getattr(selector, key):
-                    bit = keyed.get((key, pattern))
-                    if bit is None:
-                        bit = keyed[key, pattern] = 1 << len(keyed)
-                        self._indexes[key].add(pattern, bit)
-                    masks[key] |= bit
-            for key in ("user", "group"):
-                known = predicates[key]
-                for pattern in getattr(selector, key):
-                    masks[key] |= known.setdefault(pattern, 1 << len(known))
-            self._by_selector[selector] = SelectorBits(**masks)
+            masks = {}
+            for key, known in predicates.items():
+                bits = [known.setdefault(word, 1 << len(known)) for word in getattr(selector, key)]
+                masks[key] = sum(set(bits))
+            self._by_selector[selector] = SelectorBits(self._cgroups.masks(selector), **masks)
         self.users = AccountClasses(predicates["user"], users)
         self.groups = AccountClasses(predicates["group"], groups)
-        self.uses_cgroups = bool(keyed)
+        self.uses_cgroups = self._cgroups.uses_any
+        self.uses_engines = self._cgroups.uses_engines
         self.uses_users = bool(predicates["user"])
         self.uses_groups = bool(predicates["group"])
-        self._uses_names = any(key != "cgroup" for key, _ in keyed)
 
     def bits_of(self, selector: Selector) -> SelectorBits:
         """Return a selector of the policy as masks."""
         return self._by_selector[selector]
 
-    def cgroup_bits(self, path: str) -> int:
-        """Return the bits of the predicates that hold for a cgroup path; bounded memo."""
-        known = self._memo.get(path)
-        if known is not None:
-            return known
-        bits = 0
-        if self.uses_cgroups:
-            bits = self._indexes["cgroup"].match(path)
-            if self._uses_names:
-                units, slices = systemd_units(path)
-                for unit in units:
-                    bits |= self._indexes["unit"].match(unit)
-                for name in slices:
-                    bits |= self._indexes["slice"].match(name)
-        if len(self._memo) >= _MEMO_LIMIT:
-            self._memo.clear()
-        self._memo[path] = bits
-        return bits
+    def cgroup_bits(self, path: str, container: KnownContainer | None) -> int:
+        """Return the bits of the predicates that hold for a cgroup; bounded memo."""
+        return self._cgroups.match(path, container)

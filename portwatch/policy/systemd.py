@@ -8,53 +8,38 @@ again for that user's manager. What is nested below a unit belongs to the unit.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-
-from portwatch.policy.globs import components
+from collections.abc import Sequence
 
 _UNIT_NAME_MAX = 255
 _SUFFIXES = "service|socket|target|device|mount|automount|swap|timer|path|slice|scope"
 _UNIT = re.compile(rf"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\@-]+)?\.(?:{_SUFFIXES})", re.ASCII)
 _SLICE = re.compile(r"[A-Za-z0-9:_.\\-]+\.slice", re.ASCII)
-_USER_MANAGER = re.compile(r"user@[0-9]+\.service", re.ASCII)
+_USER_MANAGER = re.compile(r"user@([0-9]{1,10})\.service", re.ASCII)
 
 
-@lru_cache(2048)
-def systemd_units(cgroup_path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the units (system unit, then user unit) and all slices that a cgroup lies in.
+def walk_units(parts: Sequence[str], at: int) -> tuple[tuple[str, ...], str | None, int]:
+    """Return the slices from component `at` on, the unit after them, and the index of that.
 
-    `cgroup_path` is relative to the cgroup root and begins with "/".
+    The unit is None where what follows the slices is none, or nothing.
     """
-    parts = components(cgroup_path)
     slices: list[str] = []
-    units: list[str] = []
-    at = _skip_slices(parts, 0, slices)
-    unit = _unit(parts, at)
-    if unit is not None:
-        units.append(unit)
-        if _USER_MANAGER.fullmatch(unit):
-            at = _skip_slices(parts, at + 1, slices)
-            user_unit = _unit(parts, at)
-            if user_unit is not None:
-                units.append(user_unit)
-    return tuple(units), tuple(slices)
-
-
-def _skip_slices(parts: tuple[str, ...], at: int, slices: list[str]) -> int:
-    """Append the slices from `at` on; return the index of what follows them."""
     while at < len(parts):
         name = _unescape(parts[at])
         if len(name) > _UNIT_NAME_MAX or not _SLICE.fullmatch(name):
             break
         slices.append(name)
         at += 1
-    return at
+    return tuple(slices), _unit(parts[at]) if at < len(parts) else None, at
 
 
-def _unit(parts: tuple[str, ...], at: int) -> str | None:
-    if at >= len(parts):
-        return None
-    name = _unescape(parts[at])
+def user_of_manager(unit: str | None) -> int | None:
+    """Return the uid whose manager a unit is, None where it is not a user's manager."""
+    found = _USER_MANAGER.fullmatch(unit) if unit else None
+    return int(found[1]) if found else None
+
+
+def _unit(component: str) -> str | None:
+    name = _unescape(component)
     valid = len(name) <= _UNIT_NAME_MAX and _UNIT.fullmatch(name)
     return name if valid and not name.endswith(".slice") else None
 

@@ -1,31 +1,53 @@
-"""Who binds, and which workloads a selector means.
-
-Imports nothing of portwatch but its neighbours `globs` and `systemd`.
-"""
+"""Who binds, and which workloads a selector means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
+from portwatch.policy.containers import is_id_prefix
 from portwatch.policy.globs import match_name, match_path
-from portwatch.policy.systemd import systemd_units
+from portwatch.policy.images import image_names
+from portwatch.policy.places import place_of
 
 __all__ = [
+    "CGROUP_KEYS",
     "MAX_ID",
     "SELECTOR_KEYS",
-    "UNRESOLVED_KEYS",
+    "WITNESSES",
+    "KnownContainer",
+    "Names",
     "Selector",
     "Subject",
     "Workload",
-    "systemd_units",
+    "names_of",
 ]
 
-SELECTOR_KEYS = ("unit", "slice", "container", "image", "pod", "cgroup", "user", "group")
-UNRESOLVED_KEYS = ("container", "image", "pod")
-"""Parsed, and refused: nothing resolves them to cgroups yet."""
+CGROUP_KEYS = ("unit", "slice", "container", "image", "pod", "cgroup")
+SELECTOR_KEYS = (*CGROUP_KEYS, "user", "group")
+
+WITNESSES = {
+    "slice": ("cgroup", "user", "group"),
+    "unit": ("slice", "cgroup", "user", "group"),
+    **dict.fromkeys(("container", "image", "pod"), ("unit", "slice", "cgroup", "user", "group")),
+}
+"""What has to stand beside a key in a selector for names that are only claimed to count."""
 
 MAX_ID = 0xFFFFFFFE
 """The largest uid or gid; the one above means "none"."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContainer:
+    """What its engine says of a container.
+
+    `is_verified`: an engine of the system's says so of this very cgroup, which settles what a
+    path only claims.
+    """
+
+    name: str | None = None
+    images: tuple[str, ...] = ()
+    is_verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,41 @@ class Subject:
     host_network: bool = True
     user_aliases: tuple[str, ...] = ()
     group_aliases: tuple[str, ...] = ()
+    container: KnownContainer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a cgroup goes by under one key, and what it or its like only claim."""
+
+    believed: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
+
+    def seen_by(self, with_claims: bool) -> tuple[str, ...]:
+        """Return those that a selector goes by."""
+        return (*self.believed, *self.claimed) if with_claims else self.believed
+
+
+def names_of(cgroup: str, container: KnownContainer | None) -> dict[str, Names]:
+    """Return the names of a cgroup by key; `id` are the ids that `container` may mean too."""
+    place = place_of(cgroup)
+    known = container or KnownContainer()
+    images = tuple(name for image in known.images for name in image_names(image))
+    of_container = {
+        "container": (known.name,) if known.name is not None else (),
+        "id": (place.container.id,) if place.container else (),
+        "image": tuple(dict.fromkeys(images)),
+        "pod": (place.pod,) if place.pod else (),
+    }
+    is_claimed = place.is_claimed and not known.is_verified
+    return {
+        "unit": Names(_one(place.unit), _one(place.user_unit)),
+        "slice": Names(place.slices, place.user_slices),
+        **{
+            key: Names((), names) if is_claimed else Names(names)
+            for key, names in of_container.items()
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -54,41 +111,68 @@ class Selector:
 
     unit: tuple[str, ...] = ()
     slice: tuple[str, ...] = ()
+    container: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
+    pod: tuple[str, ...] = ()
     cgroup: tuple[str, ...] = ()
     user: tuple[str | int, ...] = ()
     group: tuple[str | int, ...] = ()
     origin: str | None = field(default=None, compare=False)
 
+    @property
+    def given_keys(self) -> tuple[str, ...]:
+        """The keys that hold patterns."""
+        return tuple(key for key in SELECTOR_KEYS if getattr(self, key))
+
+    def counts_claims(self, key: str) -> bool:
+        """Return whether names that are only claimed count for a key of this selector."""
+        return any(getattr(self, witness) for witness in WITNESSES[key])
+
     def mismatch(self, subject: Subject) -> str | None:
         """Return the first key that does not match, None where the selector matches."""
-        if self.unit or self.slice:
-            units, slices = systemd_units(subject.cgroup)
-            if self.unit and not _any_name(self.unit, units):
-                return "unit"
-            if self.slice and not _any_name(self.slice, slices):
-                return "slice"
-        if self.cgroup and not any(match_path(glob, subject.cgroup) for glob in self.cgroup):
-            return "cgroup"
-        names = (subject.user, *subject.user_aliases)
-        if self.user and not _any_account(self.user, subject.uid, names):
-            return "user"
-        names = (subject.group, *subject.group_aliases)
-        if self.group and not _any_account(self.group, subject.gid, names):
-            return "group"
+        names: dict[str, Names] = {}
+        for key in self.given_keys:
+            if key in WITNESSES:
+                names = names or names_of(subject.cgroup, subject.container)
+            if not self._fits(key, subject, names, claims=None):
+                return key
         return None
+
+    def is_only_claimed(self, key: str, subject: Subject) -> bool:
+        """Return whether `key` would match if what is claimed were believed."""
+        names = names_of(subject.cgroup, subject.container) if key in WITNESSES else {}
+        return key in WITNESSES and self._fits(key, subject, names, claims=True)
 
     def matches(self, subject: Subject) -> bool:
         """Return whether `subject` is meant."""
         return self.mismatch(subject) is None
 
+    def named(self, origin: str) -> Selector:
+        """Return this selector as one of a defined workload's, unless it is another's already."""
+        return self if self.origin else replace(self, origin=origin)
+
     def __str__(self) -> str:
-        parts = []
-        for key in ("unit", "slice", "cgroup", "user", "group"):
-            patterns = getattr(self, key)
-            if patterns:
-                parts.append(f"{key} {' or '.join(map(str, patterns))}")
+        parts = [f"{key} {' or '.join(map(str, getattr(self, key)))}" for key in self.given_keys]
         text = " and ".join(parts)
         return f"{self.origin} ({text})" if self.origin else text
+
+    def _fits(
+        self, key: str, subject: Subject, names: dict[str, Names], claims: bool | None
+    ) -> bool:
+        patterns = getattr(self, key)
+        if key == "cgroup":
+            return any(match_path(glob, subject.cgroup) for glob in patterns)
+        if key == "user":
+            return _any_account(patterns, subject.uid, (subject.user, *subject.user_aliases))
+        if key == "group":
+            return _any_account(patterns, subject.gid, (subject.group, *subject.group_aliases))
+        claims = self.counts_claims(key) if claims is None else claims
+        if _any_name(patterns, names[key].seen_by(claims)):
+            return True
+        ids = names["id"].seen_by(claims) if key == "container" else ()
+        return any(
+            is_id_prefix(word) and number.startswith(word) for word in patterns for number in ids
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +183,11 @@ class Workload:
     selectors: tuple[Selector, ...]
 
 
-def _any_name(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
+def _one(name: str | None) -> tuple[str, ...]:
+    return () if name is None else (name,)
+
+
+def _any_name(globs: Iterable[str], names: tuple[str, ...]) -> bool:
     return any(match_name(glob, name) for glob in globs for name in names)
 
 

@@ -18,7 +18,7 @@ from portwatch.policy.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Add
 from portwatch.policy.decide import Endpoint
 from portwatch.policy.model import Policy
 from portwatch.policy.ports import PROTOCOLS
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ NAMELESS_ID = 4242
 _UIDS = (*sorted(set(ACCOUNTS.users.values())), NAMELESS_ID)
 _GIDS = (*sorted(set(ACCOUNTS.groups.values())), NAMELESS_ID)
 
+CONTAINER_ID = "3f2a" * 16
+POD_UID = "0b1c2d3e-1111-2222-3333-444455556666"
+CONTAINERS = (
+    None,
+    KnownContainer("db", ("postgres:16", "sha256:" + "ab" * 32)),
+    KnownContainer("db", ("docker.io/library/postgres:16",), is_verified=True),
+    KnownContainer("web-1", ("registry.example/team/web@sha256:" + "cd" * 32,)),
+    KnownContainer(None, ("nginx",)),
+)
 UNITS = ("etcd.service", "shop-a.service", "shop-b.service", "init.scope", "user@1000.service")
 SLICES = ("system.slice", "user.slice", "app.slice", "user-1000.slice")
 CGROUPS = (
@@ -53,6 +62,11 @@ CGROUPS = (
     "/ci/a",
     "/ci/a/b/build-1/c",
     "/other/etcd.service",
+    f"/system.slice/docker-{CONTAINER_ID}.scope/init",
+    f"/system.slice/shop-a.service/libpod-payload-{CONTAINER_ID}",
+    f"/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{CONTAINER_ID}.scope",
+    f"/kubepods/burstable/pod{POD_UID}/{CONTAINER_ID}",
+    f"/system.slice/shop-b.service/kubepods/pod{POD_UID}",
 )
 _UNIT_GLOBS = (*UNITS, "shop-*.service", "*", "shop-[ab].service", "shop-[!a].*", "????.service")
 _SLICE_GLOBS = (*SLICES, "user*.slice", "*")
@@ -60,6 +74,10 @@ _CGROUP_GLOBS = (
     "/", "/**", "/ci", "/ci/", "/ci/**", "/ci/*", "/ci/*/b", "/**/build-*", "/ci/**/c", "/*/etcd*",
     "/system.slice/shop-?.service", "/nowhere",
 )  # fmt: skip
+_CONTAINER_GLOBS = ("db", "web-*", "*", CONTAINER_ID[:12], CONTAINER_ID, "d?", "3f2a*")
+_IMAGE_GLOBS = ("postgres", "postgres:16", "postgres:1?", "docker.io/library/postgres", "nginx:latest",
+                "registry.example/*", "*", "sha256:" + "ab" * 32)  # fmt: skip
+_PODS = (POD_UID, "*", f"/kubepods/pod{POD_UID}", "0b1c*", "ffff*")
 _USERS = (0, 7, 1000, 1001, 8, NAMELESS_ID, "1001", "root", "toor", "alice", "ci", "ci*", "*", "no")
 _GROUPS = (0, 7, 50, "50", "staff", "b*", "*", NAMELESS_ID, "nobody")
 _PORT_NAMES = ("web", "metrics", "odd-1")
@@ -101,24 +119,19 @@ def _one_or_list(values: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     return one | st.lists(one, min_size=1, max_size=3)
 
 
+_VALUES = {
+    "unit": _one_or_list(_UNIT_GLOBS),
+    "slice": _one_or_list(_SLICE_GLOBS),
+    "container": _one_or_list(_CONTAINER_GLOBS),
+    "image": _one_or_list(_IMAGE_GLOBS),
+    "pod": _one_or_list(_PODS) | st.builds(lambda: {"uid": POD_UID}),
+    "cgroup": _one_or_list(_CGROUP_GLOBS),
+    "user": _one_or_list(_USERS),
+    "group": _one_or_list(_GROUPS),
+}
 _selectors = st.dictionaries(
-    st.sampled_from(("unit", "slice", "cgroup", "user", "group")), st.none(), min_size=1, max_size=2
-).flatmap(
-    lambda keys: st.fixed_dictionaries(
-        {
-            key: _one_or_list(
-                {
-                    "unit": _UNIT_GLOBS,
-                    "slice": _SLICE_GLOBS,
-                    "cgroup": _CGROUP_GLOBS,
-                    "user": _USERS,
-                    "group": _GROUPS,
-                }[key]
-            )
-            for key in keys
-        }
-    )
-)
+    st.sampled_from(tuple(_VALUES)), st.none(), min_size=1, max_size=2
+).flatmap(lambda keys: st.fixed_dictionaries({key: _VALUES[key] for key in keys}))
 
 
 def _workload_specs(names: tuple[str, ...]) -> st.SearchStrategy[Any]:
@@ -223,7 +236,13 @@ def endpoints(draw: st.DrawFn, policy: Policy) -> Endpoint:
     return Endpoint(protocol, port, address, picked=kind == "picked")
 
 
-def subject(cgroup: str, uid: int, gid: int, host_network: bool = True) -> Subject:
+def subject(
+    cgroup: str,
+    uid: int,
+    gid: int,
+    host_network: bool = True,
+    container: KnownContainer | None = None,
+) -> Subject:
     """Return the subject that this task is on the machine of ACCOUNTS."""
     users = [name for name, number in ACCOUNTS.users.items() if number == uid]
     groups = [name for name, number in ACCOUNTS.groups.items() if number == gid]
@@ -236,6 +255,7 @@ def subject(cgroup: str, uid: int, gid: int, host_network: bool = True) -> Subje
         host_network,
         tuple(users[1:]),
         tuple(groups[1:]),
+        container,
     )
 
 
@@ -252,7 +272,8 @@ def binds(policy: Policy, seed: int, count: int) -> list[tuple[Subject, Endpoint
         listening = picked and protocol == "tcp" and dice.random() < 0.5
         endpoint = Endpoint(protocol, port, dice.choice(addresses), picked, listening)
         uid, gid = dice.choice(_UIDS), dice.choice(_GIDS)
-        who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5)
+        container = dice.choice(CONTAINERS)
+        who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5, container)
         found.append((who, endpoint))
     return found
 
@@ -265,4 +286,5 @@ def subjects() -> st.SearchStrategy[Subject]:
         st.sampled_from(_UIDS),
         st.sampled_from(_GIDS),
         st.booleans(),
+        st.sampled_from(CONTAINERS),
     )

@@ -99,10 +99,19 @@ ONE_PROBLEM = {
     "0 and 4294967294",
     ONE + "    deny: [1]\n    for: {}\n": "5:10: the selector is empty; leave out `for` to mean "
     "every workload",
-    ONE + "    deny: [1]\n    for: {container: web}\n": "5:22: `container` cannot be resolved "
-    "yet: containers are told apart by their cgroup: use `cgroup` or `unit`",
-    ONE + "    deny: [1]\n    for: {pod: {namespace: x}}\n": "5:16: `pod` cannot be resolved yet: "
-    "pods are told apart by their cgroup: use `cgroup` or `slice`",
+    ONE + "    deny: [1]\n    for: {container: /web}\n": "5:22: a container name has no `/`; paths "
+    "are `cgroup`",
+    ONE + "    deny: [1]\n    for: {image: /nginx}\n": "5:18: `/nginx` is no image: write it as "
+    "`docker pull` takes it",
+    ONE + "    deny: [1]\n    for: {pod: {namespace: x}}\n": "5:28: this portwatch does not ask "
+    "Kubernetes, and knows a pod by its uid or its cgroup path only",
+    ONE + "    deny: [1]\n    for: {pod: web-0}\n": "5:16: `web-0` is no pod's uid: this portwatch "
+    "does not ask Kubernetes, and knows a pod by its uid or its cgroup path only",
+    ONE
+    + "    deny: [1]\n    for: {pod: /kubepods/burstable}\n": "5:16: `/kubepods/burstable` is no "
+    "pod's cgroup: the kubelet's are `…/podUID` or `…-podUID.slice`",
+    ONE
+    + "    deny: [1]\n    for: {pod: {}}\n": "5:16: the selector is empty; give the pod's `uid`",
     ONE + "    deny: [1]\n    for: {unit: *all}\n": "5:17: `*all` is a YAML alias, which policies "
     "do not have: put a glob in quotes, and reuse by `define`",
     HEAD + "constraints: [{name: default, deny: [1]}]\n": "2:22: the name `default` is taken: "

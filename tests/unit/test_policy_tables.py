@@ -98,7 +98,7 @@ def test_uniform_holds_for_every_subject(data: st.DataObject) -> None:
     for _ in range(8):
         who = data.draw(subjects())
         row = tables.subject_row(
-            tables.cgroup_signature(who.cgroup),
+            tables.cgroup_signature(who.cgroup, who.container),
             tables.user_classes.get(who.uid, 0),
             tables.group_classes.get(who.gid, 0),
             who.host_network,
@@ -116,7 +116,7 @@ def test_workload_names_agree(data: st.DataObject) -> None:
     tables = compile_policy(policy, ACCOUNTS)
     who = data.draw(subjects())
     row = tables.subject_row(
-        tables.cgroup_signature(who.cgroup),
+        tables.cgroup_signature(who.cgroup, who.container),
         tables.user_classes.get(who.uid, 0),
         tables.group_classes.get(who.gid, 0),
         who.host_network,
@@ -200,7 +200,7 @@ def test_rows_do_not_depend_on_history(data: st.DataObject) -> None:
         used.subject_row(used.cgroup_signature(path), 0, 0, True)
 
     def row(tables: CompiledPolicy) -> object:
-        signature = tables.cgroup_signature(who.cgroup)
+        signature = tables.cgroup_signature(who.cgroup, who.container)
         return tables.subject_row(signature, tables.user_classes.get(who.uid, 0), 0, True)
 
     assert row(used) == row(fresh)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from portwatch.policy.globs import match_name, match_path
 from portwatch.policy.subject_classes import PathIndex
-from portwatch.policy.workload import Selector, Subject, systemd_units
+from portwatch.policy.places import place_of
+from portwatch.policy.workload import Selector, Subject
 
 USER = "/user.slice/user-1000.slice"
 
@@ -65,7 +66,9 @@ USER = "/user.slice/user-1000.slice"
 )
 def test_units_are_systemds(path: str, units: tuple[str, ...], slices: tuple[str, ...]) -> None:
     """A cgroup path names the units and slices that systemd would say it does."""
-    assert systemd_units(path) == (units, slices)
+    place = place_of(path)
+    assert tuple(filter(None, (place.unit, place.user_unit))) == units
+    assert (*place.slices, *place.user_slices) == slices
 
 
 @pytest.mark.parametrize(
