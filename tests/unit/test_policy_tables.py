@@ -155,6 +155,7 @@ def test_unused_dimensions_change_nothing(data: st.DataObject) -> None:
         who.uid if tables.uses_users else other.uid,
         who.gid if tables.uses_groups else other.gid,
         who.host_network if tables.uses_network else other.host_network,
+        who.container if tables.uses_engines else None,
     )
     address = endpoint.address if tables.uses_addresses else elsewhere.address
     moved = replace(endpoint, address=address)
