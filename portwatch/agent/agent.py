@@ -201,14 +201,12 @@ class Agent:
         return bool(records)
 
     def _read_cgroup_events(self) -> None:
-        for record in self._cgroup_events.read():
-            raw = layout.CgroupEvent.from_buffer_copy(record)
-            path = raw.path.decode("utf-8", "surrogateescape")
-            if raw.removed:
-                self._publisher.forget(path)
-                self._format.cgroup_gone()
-            else:
-                self._publisher.classify(path)
+        """All that the ring holds at once: one look at each place, one turn with the lock."""
+        records = self._cgroup_events.read()
+        events = [layout.CgroupEvent.from_buffer_copy(record) for record in records]
+        if any(event.removed for event in events):
+            self._format.cgroup_gone()
+        self._publisher.classify_all(os.fsdecode(event.path) for event in events)
 
     def _notice_policy(self) -> None:
         self._watch.notice(time.monotonic())

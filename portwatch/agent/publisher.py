@@ -137,13 +137,22 @@ class Publisher:
 
         A place that was another cgroup's, whose removal was missed, is that one's no more.
         """
-        self.forget(path)
-        number = self._tree.id_of(path)
-        if number is None:
-            return False
-        if self.live is not None and path not in self.live.ids:
-            self._enter_live({path: number})
-        return True
+        return path in self.classify_all([path])
+
+    def classify_all(self, paths: Iterable[str]) -> dict[str, int]:
+        """Look again at places where cgroups were made or removed: what is gone is dropped, what
+        is new is entered at once. Path → id of those that are there."""
+        there: dict[str, int] = {}
+        for path in dict.fromkeys(paths):
+            self.forget(path)
+            number = self._tree.id_of(path)
+            if number is not None:
+                there[path] = number
+        if self.live is not None:
+            fresh = {path: number for path, number in there.items() if path not in self.live.ids}
+            if fresh:
+                self._enter_live(fresh)
+        return there
 
     def forget(self, path: str) -> None:
         """Drop a cgroup that is gone; in hybrid mode one of that name may be gone elsewhere."""
