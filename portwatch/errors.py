@@ -4,6 +4,7 @@
     ├── PolicyError                exit 2   a policy that does not parse or check; has every problem
     ├── UsageError                 exit 2   an option or argument that makes no sense here
     │   └── AlreadyRunning         exit 2   another agent holds this pin directory
+    ├── EngineFailed               exit 1   a container engine did not answer, or not as it should
     └── KernelError                exit 3   the kernel, a privilege or a package is missing
         ├── PrivilegeMissing       exit 3   not root, or a capability is missing
         ├── NotLoaded              exit 3   nothing is pinned where something should be
@@ -68,6 +69,10 @@ class UsageError(PortwatchError):
 
 class AlreadyRunning(UsageError):
     """Another agent holds this pin directory."""
+
+
+class EngineFailed(PortwatchError):
+    """A container engine did not answer, or not as it should; names are then not known."""
 
 
 class KernelError(PortwatchError):

@@ -1,4 +1,4 @@
-"""The one place for paths under /proc and /sys, so that tests can point it at fixtures."""
+"""The one place for paths under /proc and /run, so that tests can point it at fixtures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HostPaths:
-    """Where this machine's proc is mounted."""
+    """Where this machine's proc and run are."""
 
     proc: Path = Path("/proc")
+    run: Path = Path("/run")
 
     @property
     def mountinfo(self) -> Path:

@@ -24,6 +24,7 @@ ONE_PLACE = {
     "yaml": {"policy/document.py"},
     "msgspec": {"policy/schema.py", "policy/misfits.py"},
     "prometheus_client": {"agent/metrics.py", "agent/port_metrics.py", "agent/web.py"},
+    "h2": {"node/engines/grpc_channel.py"},
     "inotify_simple": {"agent/path_watch.py"},
 }
 

@@ -1,0 +1,159 @@
+"""The container runtime interface, which containerd and CRI-O serve to a kubelet.
+
+Messages: k8s.io/cri-api, pkg/apis/runtime/v1/api.proto; v1alpha2 has the same fields where it has
+them at all. Only containers of pods are known here, not what was started by `ctr` or nerdctl.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from portwatch.errors import EngineFailed
+from portwatch.node.engines.facts import (
+    CONTAINER_ID,
+    ContainerFacts,
+    engine_text,
+    image_digest,
+    image_name,
+    workload_labels,
+)
+from portwatch.node.engines.grpc_channel import NOT_FOUND, UNIMPLEMENTED, CallRefused, GrpcChannel
+from portwatch.node.engines.protobuf import Malformed, field, fields
+from portwatch.node.engines.sockets import EngineSocket
+
+SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
+NAME_LABEL = b"io.kubernetes.container.name"
+
+
+class _Numbers(NamedTuple):
+    """The numbers of a message's fields, which differ between Container and ContainerStatus."""
+
+    id: int
+    metadata: int
+    image: int
+    image_ref: int
+    labels: int
+
+
+CONTAINER = _Numbers(id=1, metadata=3, image=4, image_ref=5, labels=8)
+STATUS = _Numbers(id=1, metadata=2, image=8, image_ref=9, labels=12)
+FILTER, FILTER_ID, LISTED = 1, 1, 1
+STATUS_ID, STATUS_VERBOSE, STATUS_STATUS, STATUS_INFO = 1, 2, 1, 2
+METADATA_NAME, IMAGE_NAME, IMAGE_ASKED_FOR = 1, 1, 18
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+
+Values = dict[int, list[int | bytes]]
+
+
+class CriApi:
+    """One engine; the connection is kept between questions. Not for two threads at once."""
+
+    def __init__(self, engine: EngineSocket) -> None:
+        self._runtime = engine.runtime
+        self._channel = GrpcChannel(engine)
+        self._service: str | None = None  # which of SERVICES it has
+
+    def find(self, ids: Sequence[str]) -> list[ContainerFacts]:
+        """Return what is known of containers by full id, unknown ones left out; EngineFailed."""
+        asked = {one for one in ids if CONTAINER_ID.fullmatch(one)}
+        if not asked:
+            return []
+        # It can filter by one id only.
+        wanted = field(FILTER, field(FILTER_ID, min(asked))) if len(asked) == 1 else b""
+        listed = _values(self._call("ListContainers", wanted))[LISTED]
+        found = [self._facts(_values(item), CONTAINER) for item in listed]
+        return [self._with_image(one) for one in found if one.id in asked]
+
+    def first_process(self, container_id: str) -> int | None:
+        """Return the pid of a container's first process, None where it has none; EngineFailed."""
+        status = self._status(container_id, verbose=True)
+        if status is None:
+            return None
+        info = _texts(status[STATUS_INFO]).get(b"info")  # free form by CRI; both engines' is this
+        try:
+            found = json.loads(info) if info else {}
+        except (ValueError, RecursionError) as err:
+            raise EngineFailed("it gives information that is no JSON") from err
+        pid = found.get("pid") if isinstance(found, dict) else None
+        return pid if type(pid) is int and pid > 0 else None
+
+    def close(self) -> None:
+        """Give the connection back; the next question makes another."""
+        self._channel.close()
+        self._service = None  # it may be another version that comes back
+
+    def _with_image(self, facts: ContainerFacts) -> ContainerFacts:
+        """Return the facts with an image's name: a kubelet asks for images by id, as a rule."""
+        status = self._status(facts.id, verbose=False) if facts.image is None else None
+        return self._facts(_values(_last(status[STATUS_STATUS])), STATUS) if status else facts
+
+    def _status(self, container_id: str, verbose: bool) -> Values | None:
+        """Return a ContainerStatusResponse, None where it is another's or there is none."""
+        request = field(STATUS_ID, container_id) + field(STATUS_VERBOSE, int(verbose))
+        try:
+            status = _values(self._call("ContainerStatus", request))
+        except CallRefused as err:
+            if err.status == NOT_FOUND:
+                return None
+            raise
+        described = _values(_last(status[STATUS_STATUS]))
+        return status if _last(described[STATUS.id]) == container_id.encode() else None
+
+    def _call(self, method: str, request: bytes) -> bytes:
+        for service in [self._service] if self._service else SERVICES:
+            try:
+                answer = self._channel.call(f"/{service}/{method}", request)
+            except CallRefused as err:
+                if err.status == UNIMPLEMENTED:
+                    continue
+                raise
+            self._service = service
+            return answer
+        self._service = None
+        raise EngineFailed("it does not serve the container runtime interface (CRI)")
+
+    def _facts(self, values: Values, at: _Numbers) -> ContainerFacts:
+        labels = _texts(values[at.labels])
+        metadata, image = _values(_last(values[at.metadata])), _values(_last(values[at.image]))
+        image_ref = engine_text(_last(values[at.image_ref]), "an image's reference")
+        used = engine_text(_last(image[IMAGE_NAME]), "an image")
+        image_id = image_digest(image_ref) or image_digest(used)
+        asked_for = engine_text(_last(image[IMAGE_ASKED_FOR]), "an image")
+        return ContainerFacts(
+            engine_text(_last(values[at.id]), "an id"),
+            self._runtime,
+            engine_text(_last(metadata[METADATA_NAME]) or labels.get(NAME_LABEL, b""), "a name"),
+            image_name(used, image_id) or image_name(asked_for, image_id),
+            image_id,
+            workload_labels(labels),
+        )
+
+
+def _values(message: bytes | int) -> Values:
+    """Return a message's values by field number, missing ones as empty lists; EngineFailed."""
+    if isinstance(message, int):
+        raise EngineFailed("it gives a number in place of a message")
+    values: Values = defaultdict(list)
+    try:
+        for number, value in fields(message):
+            values[number].append(value)
+    except Malformed as err:
+        raise EngineFailed(f"its answer cannot be read: {err}") from err
+    return values
+
+
+def _last(values: list[int | bytes]) -> bytes:
+    """Return the one value of a text or message, empty where there is none; the last one counts."""
+    value = values[-1] if values else b""
+    if isinstance(value, int):
+        raise EngineFailed("it gives a number in place of a text")
+    return value
+
+
+def _texts(entries: list[int | bytes]) -> dict[bytes, bytes]:
+    """Return a map of texts."""
+    pairs = [_values(entry) for entry in entries]
+    return {_last(pair[ENTRY_KEY]): _last(pair[ENTRY_VALUE]) for pair in pairs}
