@@ -1,4 +1,4 @@
-"""What the agent can take and what it needs: violations a second, memory, scrapes, new cgroups."""
+"""What the agent can take and what it needs: violations a second, memory, scrapes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from pathlib import Path
 from bench.ground import Ground
 from bench.policy_cost import PORTWATCH
 from bench.rows import Row
-from portwatch.kernel import layout
-from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.pins import PinDir
 
 STORM_SECONDS = 10
@@ -25,7 +23,6 @@ STORM_PORTS = 40_000
 RATES = (20_000, 25_000, 30_000, 40_000)
 FIRST_STORM_PORT = 20_000
 SCRAPES = 9
-NEW_CGROUPS = 1000
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,6 @@ def measure(ground: Ground) -> Iterator[Row]:
     yield from _storm(ground)
     for series, target in ((2000, 30), (10_000, 150)):
         yield _scrape(ground, series, target)
-    yield _new_cgroups(ground)
 
 
 def _memory(ground: Ground) -> Iterator[Row]:
@@ -169,32 +165,3 @@ def _scrape(ground: Ground, series: int, target: float) -> Row:
             agent.page()
             figures.append((time.perf_counter() - start) * 1e3)
     return Row(f"scrape at {series:,} series", "ms", statistics.median(figures), target)
-
-
-def _new_cgroups(ground: Ground) -> Row:
-    """From mkdir until the new cgroup's own id is in the kernel's table, polled from outside."""
-    cgroup, pins = ground.cgroup("new"), ground.pin_dir("new")
-    figures = []
-    with running_agent(ground, cgroup, pins):
-        table, control = pins.open_map("cgroups"), pins.open_map("control")
-        for number in range(NEW_CGROUPS):
-            path = cgroup / f"child-{number}"
-            start = time.perf_counter()
-            path.mkdir()
-            figures.append(_until_classified(table, control, path.stat().st_ino, start))
-            path.rmdir()
-        table.close()
-        control.close()
-    figures.sort()
-    p99 = figures[int(len(figures) * 0.99)]
-    note = f"median {statistics.median(figures):.2g} ms, {NEW_CGROUPS:,} in a row"
-    return Row("a new cgroup classified after mkdir, 99th percentile", "ms", p99, 10, note=note)
-
-
-def _until_classified(table: BpfMap, control: BpfMap, number: int, start: float) -> float:
-    generation = layout.Control.from_buffer_copy(control.get(bytes(4)) or bytes(8)).generation
-    key = bytes(layout.CgroupKey(id=number, generation=generation))
-    while table.get(key) is None:
-        if time.perf_counter() - start > 1:
-            return 1000.0
-    return (time.perf_counter() - start) * 1e3

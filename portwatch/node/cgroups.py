@@ -64,7 +64,7 @@ class CgroupTree:
     def id_of(self, path: str) -> int | None:
         """The id of the cgroup at `path`; None where it is gone or was never there."""
         try:
-            return (self.mount_point / path.lstrip("/")).stat().st_ino
+            return os.stat(f"{self.mount_point}{path}").st_ino
         except (FileNotFoundError, NotADirectoryError):
             return None
 
