@@ -6,12 +6,17 @@ A cgroup's id, as bpf_get_current_cgroup_id() says it, is its directory's inode 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from portwatch.errors import KernelError
 from portwatch.node.paths import HostPaths
+
+# A path may be longer than any system call takes: whoever may make cgroups below one can nest them.
+NOT_TO_BE_FOUND = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ESRCH, errno.ENODEV)
 
 
 def find_cgroup2(host: HostPaths) -> Path:
@@ -45,7 +50,8 @@ class CgroupTree:
     mount_point: Path
 
     def scan(self) -> dict[str, int]:
-        """Path → id of every cgroup there is; those that vanish meanwhile are left out."""
+        """Path → id of every cgroup that a path reaches; those that vanish meanwhile are left
+        out."""
         found = {"/": self.mount_point.stat().st_ino}
         pending = [str(self.mount_point)]
         start = len(pending[0].rstrip("/"))
@@ -54,7 +60,8 @@ class CgroupTree:
             try:
                 with os.scandir(directory) as entries:
                     below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-            except FileNotFoundError:
+            except OSError as err:
+                _raise_unless_not_found(err)
                 continue
             for entry in below:
                 found[entry.path[start:]] = entry.inode()
@@ -62,11 +69,21 @@ class CgroupTree:
         return found
 
     def id_of(self, path: str) -> int | None:
-        """The id of the cgroup at `path`; None where it is gone or was never there."""
+        """The id of the cgroup at `path`; None where it is gone, or no path reaches it."""
         try:
             return os.stat(f"{self.mount_point}{path}").st_ino
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as err:
+            _raise_unless_not_found(err)
             return None
+
+    def processes(self, path: str) -> list[int]:
+        """The pids in the cgroup at `path` and below it, as far as this pid namespace sees them."""
+        found = []
+        for directory, _, _ in os.walk(self.mount_point / path.lstrip("/")):
+            with contextlib.suppress(OSError):  # it is gone, or of threads only
+                with open(f"{directory}/cgroup.procs", "rb") as file:
+                    found += [int(pid) for pid in file.read().split()]
+        return [pid for pid in found if pid]
 
     def path_below(self, directory: Path) -> str:
         """A directory of the mount as the path of its cgroup; KernelError where it is none."""
@@ -85,12 +102,19 @@ class CgroupTree:
 
 
 def cgroup_of_process(host: HostPaths, pid: int) -> str | None:
-    """The cgroup2 path of a process as this process's cgroup namespace shows it; None: gone."""
+    """The cgroup2 path of a process as this process's cgroup namespace shows it; None: gone, or too
+    long for this kernel to tell. Others tell as much of it as fits 4 KiB."""
     try:
         raw = (host.process(pid) / "cgroup").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError as err:
+        _raise_unless_not_found(err)
         return None
     for line in os.fsdecode(raw).split("\n"):
         if line.startswith("0::"):
             return line[3:].removesuffix(" (deleted)")
     return None
+
+
+def _raise_unless_not_found(err: OSError) -> None:
+    if err.errno not in NOT_TO_BE_FOUND:
+        raise err
