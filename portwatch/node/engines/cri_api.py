@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
 from portwatch.errors import EngineFailed
 from portwatch.node.engines.facts import (
@@ -28,20 +28,11 @@ SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
 NAME_LABEL = b"io.kubernetes.container.name"
 
 
-class _Numbers(NamedTuple):
-    """The numbers of a message's fields, which differ between Container and ContainerStatus."""
-
-    id: int
-    metadata: int
-    image: int
-    image_ref: int
-    labels: int
-
-
-CONTAINER = _Numbers(id=1, metadata=3, image=4, image_ref=5, labels=8)
-STATUS = _Numbers(id=1, metadata=2, image=8, image_ref=9, labels=12)
+# The numbers of the fields that are read, by message.
 FILTER, FILTER_ID, LISTED = 1, 1, 1
+ID, METADATA, IMAGE, IMAGE_REF, LABELS = 1, 3, 4, 5, 8  # of Container
 STATUS_ID, STATUS_VERBOSE, STATUS_STATUS, STATUS_INFO = 1, 2, 1, 2
+STATUS_IMAGE = 8
 METADATA_NAME, IMAGE_NAME, IMAGE_ASKED_FOR = 1, 1, 18
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
@@ -64,7 +55,7 @@ class CriApi:
         # It can filter by one id only.
         wanted = field(FILTER, field(FILTER_ID, min(asked))) if len(asked) == 1 else b""
         listed = _values(self._call("ListContainers", wanted))[LISTED]
-        found = [self._facts(_values(item), CONTAINER) for item in listed]
+        found = [self._facts(_values(item)) for item in listed]
         return [self._with_image(one) for one in found if one.id in asked]
 
     def first_process(self, container_id: str) -> int | None:
@@ -88,7 +79,10 @@ class CriApi:
     def _with_image(self, facts: ContainerFacts) -> ContainerFacts:
         """Return the facts with an image's name: a kubelet asks for images by id, as a rule."""
         status = self._status(facts.id, verbose=False) if facts.image is None else None
-        return self._facts(_values(_last(status[STATUS_STATUS])), STATUS) if status else facts
+        if status is None:
+            return facts
+        image = _values(_last(_values(_last(status[STATUS_STATUS]))[STATUS_IMAGE]))
+        return replace(facts, image=_image(image, facts.image_id))
 
     def _status(self, container_id: str, verbose: bool) -> Values | None:
         """Return a ContainerStatusResponse, None where it is another's or there is none."""
@@ -100,7 +94,7 @@ class CriApi:
                 return None
             raise
         described = _values(_last(status[STATUS_STATUS]))
-        return status if _last(described[STATUS.id]) == container_id.encode() else None
+        return status if _last(described[ID]) == container_id.encode() else None
 
     def _call(self, method: str, request: bytes) -> bytes:
         for service in [self._service] if self._service else SERVICES:
@@ -115,21 +109,28 @@ class CriApi:
         self._service = None
         raise EngineFailed("it does not serve the container runtime interface (CRI)")
 
-    def _facts(self, values: Values, at: _Numbers) -> ContainerFacts:
-        labels = _texts(values[at.labels])
-        metadata, image = _values(_last(values[at.metadata])), _values(_last(values[at.image]))
-        image_ref = engine_text(_last(values[at.image_ref]), "an image's reference")
-        used = engine_text(_last(image[IMAGE_NAME]), "an image")
-        image_id = image_digest(image_ref) or image_digest(used)
-        asked_for = engine_text(_last(image[IMAGE_ASKED_FOR]), "an image")
+    def _facts(self, values: Values) -> ContainerFacts:
+        labels = _texts(values[LABELS])
+        metadata, image = _values(_last(values[METADATA])), _values(_last(values[IMAGE]))
+        image_ref = _last(values[IMAGE_REF]) or _last(image[IMAGE_NAME])
+        image_id = image_digest(engine_text(image_ref, "an image's reference"))
         return ContainerFacts(
-            engine_text(_last(values[at.id]), "an id"),
+            engine_text(_last(values[ID]), "an id"),
             self._runtime,
             engine_text(_last(metadata[METADATA_NAME]) or labels.get(NAME_LABEL, b""), "a name"),
-            image_name(used, image_id) or image_name(asked_for, image_id),
+            _image(image, image_id),
             image_id,
             workload_labels(labels),
         )
+
+
+def _image(spec: Values, image_id: str | None) -> str | None:
+    """Return an ImageSpec's name: of what is used, else of what the pod asked for."""
+    for at in (IMAGE_NAME, IMAGE_ASKED_FOR):
+        name = image_name(engine_text(_last(spec[at]), "an image"), image_id)
+        if name:
+            return name
+    return None
 
 
 def _values(message: bytes | int) -> Values:

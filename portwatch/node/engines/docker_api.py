@@ -64,7 +64,11 @@ class DockerApi:
     def first_process(self, container_id: str) -> int | None:
         """Return the pid of a container's first process, None where it has none; EngineFailed."""
         found = self._get(f"/containers/{quote(container_id, safe='')}/json")
-        if found is None or found.get("Id") != container_id:
+        if found is None:
+            return None
+        if not isinstance(found, dict):
+            raise EngineFailed("it describes a container by what is none")
+        if found.get("Id") != container_id:
             return None
         state = found.get("State")
         pid = state.get("Pid") if isinstance(state, dict) else None

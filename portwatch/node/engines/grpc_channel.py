@@ -112,7 +112,8 @@ class _Connection:
                     self._http.acknowledge_received_data(
                         event.flow_controlled_length, event.stream_id
                     )
-            self._stream.sendall(self._http.data_to_send())
+            if not answer.ended:  # else it goes out with the next call, if there is one
+                self._stream.sendall(self._http.data_to_send())
         return answer.message()
 
 
@@ -126,9 +127,9 @@ class _Answer:
         self._data = bytearray()
 
     def take(self, events: Iterable[Event]) -> None:
+        goodbye = False
         for event in events:
-            if isinstance(event, ConnectionTerminated):
-                raise ConnectionResetError("it said good-bye")
+            goodbye |= isinstance(event, ConnectionTerminated)
             if getattr(event, "stream_id", None) != self._stream_id:
                 continue
             if isinstance(event, ResponseReceived | TrailersReceived):
@@ -139,6 +140,8 @@ class _Answer:
                 raise EngineFailed("it broke the call off")
             elif isinstance(event, StreamEnded):
                 self.ended = True
+        if goodbye and not self.ended:
+            raise ConnectionResetError("it said good-bye")
 
     def message(self) -> bytes:
         """Return the one message that a unary call answers with."""

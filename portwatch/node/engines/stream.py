@@ -52,7 +52,7 @@ class EngineStream(socket.socket):
         """As a socket does; TimeoutError when time is up, EngineFailed when it is too much."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"it does not end within {REPLY_SECONDS:g} seconds")
+            raise TimeoutError
         self.settimeout(min(left, READ_SECONDS))
         count = super().recv_into(buffer, nbytes, flags)
         self._bytes_left -= count
@@ -64,7 +64,7 @@ class EngineStream(socket.socket):
 def failure(err: Exception, protocol: str) -> EngineFailed:
     """Return what went wrong with an engine that should have spoken `protocol`, in one line."""
     if isinstance(err, TimeoutError):
-        return EngineFailed(f"no answer in time ({err})")
+        return EngineFailed("no answer in time")
     if isinstance(err, ConnectionRefusedError):
         return EngineFailed("nothing listens there")
     if isinstance(err, OSError):
