@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
+TEST_APT_PACKAGES := podman runc docker.io
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 
 .PHONY: help setup run demo test test-guests bench lint format clean
@@ -24,6 +25,7 @@ demo: setup ## a tour on this machine in a scratch cgroup
 	@$(VENV)/bin/portwatch demo
 
 test: setup lint ## every test, kernel tests included (as root)
+	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
 	tests/guest/run 6.12 -m guest
 
@@ -37,12 +39,12 @@ lint: setup ## ruff, mypy --strict, clang-format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/kernel/*.c
+	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 format: setup ## put the sources in form
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	clang-format -i bpf/*.[ch] bench/*.c tests/kernel/*.c
+	clang-format -i bpf/*.[ch] bench/*.c tests/*/*.c
 
 clean: ## remove the venv and what tools leave
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
