@@ -219,8 +219,8 @@ def test_end_tells_what_is_left(shared: Sandbox) -> None:
 
 
 def test_short_lived_process(shared: Sandbox) -> None:
-    """A process that is gone before its event is read is still named by pid and comm, and
-    nothing is made up: no exe, no command line."""
+    """A process that is gone before its event is read is still named by pid, comm and its first
+    arguments, and nothing is made up: no exe."""
     agent = shared.agent(shared.policy(denying("9001-9002")), "--keep")
     binder = shared.binder()
     assert binder.bind(9001) == "EACCES"
@@ -240,6 +240,7 @@ def test_short_lived_process(shared: Sandbox) -> None:
     assert child.wait() == 13
     agent.process.send_signal(signal.SIGCONT)
     event = eventually(lambda: agent.violations(port=9002))[0]
+    assert " -c import os, socket, sys\nopen(" in event["process"].pop("cmdline")
     assert event["process"] == {"pid": child.pid, "comm": "mayfly", "uid": 0, "gid": 0}
     assert event["workload"]["cgroup"] == shared.path
 

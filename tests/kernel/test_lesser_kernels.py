@@ -12,11 +12,14 @@ from binder import Bind, Binder
 from guard import Guard
 from scratch import temporary_cgroup, temporary_pin_dir
 
+from portwatch.agent.process_event import binding_process
 from portwatch.kernel.features import Feature
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.kernel.uncovered import uncovered
+from portwatch.node.paths import HostPaths
+from portwatch.node.processes import ProcessTable
 
 # The loader as it is, but for what it believes the kernel to be able to.
 LOADER = """
@@ -82,6 +85,23 @@ def test_without_types_v6_only_counts_as_exposed(lesser_guard: tuple[Guard, Bind
     )
     assert binder.answers([Bind(9000, "::", v6only=True)])[0].said == "EPERM"
     assert binder.answers([Bind(9000, "::1")])[0].said == "ok"
+
+
+def test_without_types_a_process_is_named_while_it_lives(
+    lesser_guard: tuple[Guard, Binder],
+) -> None:
+    """Where the kernel records no start and no arguments, /proc is asked by name and time alone."""
+    guard, binder = lesser_guard
+    guard.publish("mode: enforce\nconstraints:\n  - {name: no, deny: [9000]}\n")
+    assert binder.bind(9000) == "EPERM"
+    (event,) = guard.events()
+    assert (event.started_ns, event.namespace_pid, event.cmdline_bytes) == (0, 0, 0)
+    alive = binding_process(event, ProcessTable(HostPaths()))
+    binder.close()
+    gone = binding_process(event, ProcessTable(HostPaths()))
+    assert alive["exe"] == str(Path(sys.executable).resolve())
+    assert "container_pid" not in alive
+    assert gone.keys() == {"pid", "comm", "uid", "gid"}
 
 
 def test_what_is_lacking_is_named(lesser: tuple[PinDir, Path]) -> None:
