@@ -77,14 +77,18 @@ class ProcessTable:
             cmdline = seen.cmdline
             if process_comm(directory) != seen.comm:
                 exe = None
-        # nsec_to_clock_t() rounds down.
-        if started_ns(directory) != (started + self._offset_ns) // TICK_NS * TICK_NS:
+        if started_ns(directory) not in (_as_shown(started), _as_shown(started + self._offset_ns)):
             return ProcessFacts(cmdline=_printable(seen.cmdline))
         return ProcessFacts(exe, _printable(cmdline))
 
 
+def _as_shown(boot_ns: int) -> int:
+    """As nsec_to_clock_t() rounds it."""
+    return boot_ns // TICK_NS * TICK_NS
+
+
 def boot_offset_ns(host: HostPaths) -> int:
-    """What this time namespace adds to boot time, in all that it is shown: time_namespaces(7)."""
+    """What this time namespace adds to boot time, before 5.11 not to the start of processes."""
     try:
         lines = (host.proc / "self" / "timens_offsets").read_text().splitlines()
     except OSError:

@@ -243,7 +243,10 @@ def test_times_of_another_time_namespace(proc: FakeProc) -> None:
     earlier = 2_500_000_000
     seen = SHOP._replace(started_ns=EARLY_NS + earlier + 1, time_ns=LATER_NS + earlier)
     assert ProcessTable(proc.host).describe(seen).exe == "/bin/shop"
-    assert ProcessTable(proc.host).describe(SHOP).exe is None
+    as_before_5_11 = ProcessTable(proc.host).describe(SHOP)
+    assert as_before_5_11.exe == "/bin/shop"
+    later = seen._replace(started_ns=seen.started_ns + TICK_NS)
+    assert ProcessTable(proc.host).describe(later).exe is None
     unrecorded = seen._replace(started_ns=0)
     assert ProcessTable(proc.host).describe(unrecorded).exe == "/bin/shop"
     early = unrecorded._replace(time_ns=EARLY_NS + earlier - 1)
