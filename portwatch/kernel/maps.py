@@ -116,7 +116,7 @@ MAPS: dict[str, MapSpec] = {
         0,
         1024 * 1024,
         0,
-        "7,000 events, a third of a second at 20,000/s; the agent's memory has it twice",
+        "3,800 events, a fifth of a second at 20,000/s; the agent's memory has it twice",
     ),
     "cgroup_events": MapSpec(
         libbpf.MAP_RINGBUF, 0, 0, 512 * 1024, 0, "1,000 cgroups made in one go; more: a rescan"
