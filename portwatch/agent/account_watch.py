@@ -59,6 +59,11 @@ class AccountWatch:
         self._files = PathWatch(FILES)
         selector.register(self._files, selectors.EVENT_READ, self._notice)
 
+    @property
+    def known(self) -> AccountTable:
+        """The accounts that the words of the policy in force mean."""
+        return self._accounts
+
     def follow(self, words: AccountWords, accounts: AccountTable) -> None:
         """From now on these words count, which meant these accounts when they came into force."""
         self._end_child()
