@@ -113,7 +113,8 @@ class _Connection:
                         event.flow_controlled_length, event.stream_id
                     )
             if not answer.ended:  # else it goes out with the next call, if there is one
-                self._stream.sendall(self._http.data_to_send())
+                with contextlib.suppress(ConnectionError):  # the answer may be there all the same
+                    self._stream.sendall(self._http.data_to_send())
         return answer.message()
 
 
