@@ -21,6 +21,7 @@ from portwatch.agent.account_watch import AccountWatch
 from portwatch.agent.account_words import AccountWords, accounts_of
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.collisions import CollisionReports
+from portwatch.agent.container_watch import ContainerWatch
 from portwatch.agent.event_format import Event, EventFormat
 from portwatch.agent.hub import EventHub, socket_path
 from portwatch.agent.path_watch import PathWatch
@@ -59,6 +60,7 @@ class Agent:
         state: AgentState,
         emit: Emit,
         max_series: int,
+        containers: ContainerWatch,
         clock: Clock | None = None,
         host: HostPaths | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class Agent:
         self._publisher = publisher
         self._readings = readings
         self._state = state
+        self._containers = containers
         self._emit_outside = emit
         self._clock = clock or Clock()
         self._selector = selectors.DefaultSelector()
@@ -102,6 +105,7 @@ class Agent:
             state,
             self._tell,
             self._collisions.surveyed,
+            lambda: publisher.book.dump(containers.containers),
         )
 
     def publish(self, loaded: LoadedPolicy, accounts: AccountTable | None = None) -> None:
@@ -142,6 +146,7 @@ class Agent:
             (self._events, self._read_events),
             (self._cgroup_events, self._read_cgroup_events),
             (self._watch, self._notice_policy),
+            (self._containers, self._read_containers),
         ):
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
@@ -190,6 +195,8 @@ class Agent:
     def _read_events(self) -> bool:
         """Tell of the next records; False where there were none."""
         records = self._events.read()
+        if records:
+            self._containers.find_networks()
         for record in records:
             raw = layout.Event.from_buffer_copy(record)
             if raw.kind != layout.EVENT_VIOLATION:
@@ -202,11 +209,22 @@ class Agent:
 
     def _read_cgroup_events(self) -> None:
         """All that the ring holds at once: one look at each place, one turn with the lock."""
-        records = self._cgroup_events.read()
-        events = [layout.CgroupEvent.from_buffer_copy(record) for record in records]
-        if any(event.removed for event in events):
-            self._format.cgroup_gone()
-        self._publisher.classify_all(os.fsdecode(event.path) for event in events)
+        records = map(layout.CgroupEvent.from_buffer_copy, self._cgroup_events.read())
+        told = [(os.fsdecode(record.path), record.removed) for record in records]
+        if any(removed for _, removed in told):
+            self._format.cgroups_changed()
+        self._publisher.classify_all(path for path, _ in told)
+
+    def _read_containers(self) -> None:
+        """What engines say can change who a cgroup is; remembered verdicts go with a new policy."""
+        news = self._containers.read()
+        live = self._publisher.live
+        if news.renamed and live is not None and live.compiled.uses_engines:
+            self._publish_for(self._accounts.known)
+        else:
+            self._publisher.reclassify(news.cgroups)
+        if news.cgroups:
+            self._format.cgroups_changed()
 
     def _notice_policy(self) -> None:
         self._watch.notice(time.monotonic())
@@ -232,6 +250,7 @@ class Agent:
                 hint="portwatch run starts it again",
             )
         self._publisher.notice_others()
+        self._containers.tick(now)
         if self._publisher.superseded():
             self._publish_again()
         totals = self._readings.totals()
@@ -270,7 +289,7 @@ class Agent:
         self._tell({"kind": "policy", "result": "refused", "errors": problems})
 
     def _publish_for(self, accounts: AccountTable) -> None:
-        """What is in force, for accounts that have changed; for another's policy they may lack."""
+        """What is in force, for these accounts, which another's policy may have more of."""
         if not self._publisher.superseded():
             self._publish_again(accounts)
 

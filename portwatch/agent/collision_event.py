@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from portwatch.agent.event_format import Event, address_text, workload_of_cgroup
+from portwatch.agent.event_format import Event, address_text
 from portwatch.agent.process_event import holding_process
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
@@ -33,6 +33,9 @@ class KnowsWorkloads(Protocol):
     def workload_name(self, cgroup: str, uid: int, gid: int, host_network: bool) -> str:
         """What the policy in force calls a process."""
 
+    def workload_parts(self, path: str) -> Event:
+        """Who a cgroup is, as events have it."""
+
 
 def collision_event(
     facts: Event, holder: Listener | None, count: int, publisher: KnowsWorkloads
@@ -40,7 +43,7 @@ def collision_event(
     """All but `time`; `holder` absent where nobody was found that has the port."""
     event: Event = {"kind": "collision", "errno": "EADDRINUSE", **facts}
     if holder is not None:
-        event["holder"] = holder_parts(holder, _workload_name(holder, publisher))
+        event["holder"] = _holder(holder, publisher)
     return {**event, "count": count}
 
 
@@ -66,7 +69,7 @@ def sharing_event(
     if not others or all(name != mine for name, _ in named):
         return None
     holder = min(others, key=lambda one: one.holder.since if one.holder else NEVER)
-    found = holder_parts(holder, _workload_name(holder, publisher))
+    found = _holder(holder, publisher)
     return {"kind": "collision", "shared": True, **facts, "holder": found, "count": 1}
 
 
@@ -102,21 +105,31 @@ def overlap(one: Reach, other: Reach) -> bool:
     return bool(versions) and (None in (one[1], other[1]) or one[1] == other[1])
 
 
+def _holder(one: Listener, publisher: KnowsWorkloads) -> Event:
+    cgroup = holding_cgroup(one)
+    parts = publisher.workload_parts(cgroup) if cgroup is not None else {}
+    return holder_parts(one, _workload_name(one, publisher), parts)
+
+
 def _workload_name(one: Listener, publisher: KnowsWorkloads) -> str:
-    holder = one.holder
-    cgroup = holder.cgroup if holder else one.made_in
+    cgroup, holder = holding_cgroup(one), one.holder
     if cgroup is None:
         return ""
     uid, gid = (holder.uid, holder.gid) if holder else (one.uid, -1)
     return publisher.workload_name(cgroup, uid, gid, one.is_host_network)
 
 
-def holder_parts(one: Listener, workload: str) -> Event:
-    """Who has a port. `more` processes share the socket; a connection that has ended has none."""
+def holding_cgroup(one: Listener) -> str | None:
+    """That of the process which has the socket, else that which made it."""
+    return one.holder.cgroup if one.holder else one.made_in
+
+
+def holder_parts(one: Listener, workload: str, parts: Event) -> Event:
+    """Who has a port, `parts` being its workload's. `more` processes share the socket; a
+    connection that has ended has none."""
     found: Event = {"state": one.state, "address": one.address}
-    cgroup = one.holder.cgroup if one.holder else one.made_in
-    if cgroup is not None:
-        found["workload"] = {"name": workload, **workload_of_cgroup(cgroup)}
+    if parts:
+        found["workload"] = {"name": workload, **parts}
     if one.holder is not None:
         found["process"] = holding_process(one.holder)
         found["since"] = one.holder.since

@@ -13,11 +13,11 @@ from typing import Any
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.process_event import binding_process
 from portwatch.agent.publisher import Publisher
+from portwatch.agent.workload_event import network_parts
 from portwatch.kernel import layout
 from portwatch.node.cgroups import cgroup_of_process
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
-from portwatch.policy.workload import systemd_units
 
 Event = dict[str, Any]
 MAPPED = bytes(10) + b"\xff\xff"
@@ -29,13 +29,6 @@ def address_text(address: bytes) -> str:
     if address.startswith(MAPPED):
         return str(ipaddress.IPv4Address(address[12:]))
     return str(ipaddress.IPv6Address(address))
-
-
-def workload_of_cgroup(path: str) -> Event:
-    """The parts of an event's workload that a cgroup path tells, any bytes made printable."""
-    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    units, _ = systemd_units(path)
-    return {"cgroup": path, **({"unit": units[-1]} if units else {})}
 
 
 class EventFormat:
@@ -70,8 +63,8 @@ class EventFormat:
         self._reasons = {generation: self._reasons[generation] for generation in last}
         self._reasons[live.generation] = reasons
 
-    def cgroup_gone(self) -> None:
-        """Forget what was remembered of cgroups: ids are not given twice, but memory is finite."""
+    def cgroups_changed(self) -> None:
+        """Forget what was remembered: some are gone, or more is known of their containers."""
         self._workloads.clear()
 
     def violation(self, raw: layout.Event) -> Event | None:
@@ -99,7 +92,7 @@ class EventFormat:
         if raw.socket_cgroup and raw.socket_cgroup != raw.cgroup:
             made_in = self._publisher.path_of(raw.socket_cgroup)
             if made_in is not None:
-                facts["socket_workload"] = workload_of_cgroup(made_in)
+                facts["socket_workload"] = self._publisher.workload_parts(made_in)
         facts["workload"] = self._workload(raw)
         facts["process"] = binding_process(raw, self._processes)
         return facts
@@ -111,10 +104,12 @@ class EventFormat:
             "address": self._address(bytes(raw.address)),
             "port": raw.port,
             "requested_port": raw.requested_port,
-            "network": "host"
-            if raw.flags & layout.EVENT_HOST_NETWORK
-            else f"net:[{raw.netns_inode}]",
+            **self._network(raw),
         }
+
+    def _network(self, raw: layout.Event) -> Event:
+        is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)
+        return network_parts(raw.netns_inode, is_host, self._publisher.book)
 
     def _address(self, address: bytes) -> str:
         known = self._addresses.get(address)
@@ -127,11 +122,16 @@ class EventFormat:
     def _workload(self, raw: layout.Event) -> Event:
         known = self._workloads.get(raw.cgroup)
         if known is None:
-            path = self._publisher.path_of(raw.cgroup) or cgroup_of_process(self._host, raw.pid)
-            known = workload_of_cgroup(path) if path else {}
+            path = self._publisher.path_of(raw.cgroup) or self._unclassified(raw)
+            known = self._publisher.workload_parts(path) if path else {}
             if path:
                 self._workloads[raw.cgroup] = known
         return {"name": self._name(raw, known), **known}
+
+    def _unclassified(self, raw: layout.Event) -> str | None:
+        """The path of a cgroup that no table has; never that of another process with its pid."""
+        path = cgroup_of_process(self._host, raw.pid)
+        return path if path and self._publisher.is_at(path, raw.cgroup) else None
 
     def _name(self, raw: layout.Event, known: Event) -> str:
         """The programs look nobody up where no constraint needs to know who it is."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from portwatch.agent.event_format import Event, workload_of_cgroup
+from portwatch.agent.containers import ContainerBook
+from portwatch.agent.event_format import Event
 from portwatch.agent.process_event import holding_process
 from portwatch.agent.survey import Surveyed
-from portwatch.node.namespaces import network_name
+from portwatch.agent.workload_event import network_parts, workload_parts
 
 
-def listener_event(one: Surveyed) -> Event:
+def listener_event(one: Surveyed, book: ContainerBook) -> Event:
     """All but `time`; what is not known is absent. `since` is when the process started."""
     decision = one.decision
     event: Event = {"kind": "listener"}
@@ -20,10 +21,10 @@ def listener_event(one: Surveyed) -> Event:
                 event["reason"] = decision.reason
         if decision.verdict == "denied":
             event["errno"] = decision.errno
-    return {**event, **listener_facts(one), "count": 1}
+    return {**event, **listener_facts(one, book), "count": 1}
 
 
-def listener_facts(one: Surveyed) -> Event:
+def listener_facts(one: Surveyed, book: ContainerBook) -> Event:
     """What has which port: the part that every event about a listener has."""
     listener = one.listener
     facts: Event = {
@@ -32,12 +33,12 @@ def listener_facts(one: Surveyed) -> Event:
             "family": listener.family,
             "address": listener.address,
             "port": listener.port,
-            "network": network_name(listener.network, listener.is_host_network),
+            **network_parts(listener.network, listener.is_host_network, book),
         }
     }
     if listener.made_in is not None and listener.made_in != one.cgroup:
-        facts["socket_workload"] = workload_of_cgroup(listener.made_in)
-    facts["workload"] = {"name": one.workload, **workload_of_cgroup(one.cgroup)}
+        facts["socket_workload"] = workload_parts(listener.made_in, book)
+    facts["workload"] = {"name": one.workload, **workload_parts(one.cgroup, book)}
     if listener.holder is not None:
         facts["process"] = holding_process(listener.holder)
         facts["since"] = listener.holder.since

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from portwatch.node.accounts import AccountTable
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 
 def named_subject(
-    cgroup: str, uid: int, gid: int, accounts: AccountTable, host_network: bool
+    cgroup: str,
+    uid: int,
+    gid: int,
+    accounts: AccountTable,
+    host_network: bool,
+    container: KnownContainer | None = None,
 ) -> Subject:
     """With every name that the ids have: selectors match any of them."""
     user, *user_aliases = accounts.user_names(uid) or (None,)
@@ -21,4 +26,5 @@ def named_subject(
         host_network=host_network,
         user_aliases=tuple(filter(None, user_aliases)),
         group_aliases=tuple(filter(None, group_aliases)),
+        container=container,
     )

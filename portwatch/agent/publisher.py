@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.policy_records import (
     account_pairs,
     address_pairs,
@@ -19,6 +21,7 @@ from portwatch.agent.policy_records import (
     write_tables,
 )
 from portwatch.agent.subjects import Subjects, SubjectsFull
+from portwatch.agent.workload_event import shown_name, workload_parts
 from portwatch.errors import PolicyError, Problem
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
@@ -35,7 +38,6 @@ from portwatch.node.cgroups import CgroupTree
 from portwatch.node.netns import HostNetwork
 from portwatch.policy.compile import CompiledPolicy, compile_policy
 from portwatch.policy.model import DEFAULT_NAME, Mode, Policy
-from portwatch.policy.workload import systemd_units
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,14 @@ MANY_NAMES = 16384
 MAP_IS_FULL = (errno.E2BIG, errno.ENOSPC, errno.ENOMEM)
 
 
-def cgroup_name(path: str) -> str:
-    """What a cgroup is called where no defined workload matches: innermost unit, or a path."""
-    units, _ = systemd_units(path)
-    return units[-1] if units else path
+class FollowsCgroups(Protocol):
+    """Who wants to know which cgroups there are: agent.container_watch.ContainerWatch."""
+
+    def seen(self, paths: Iterable[str]) -> None:
+        """These are there, some of them perhaps not for the first time."""
+
+    def gone(self, path: str) -> None:
+        """This one is there no more."""
 
 
 @dataclass
@@ -69,9 +75,18 @@ class Published:
 class Publisher:
     """Holds the maps of one pin directory. What changes them takes the directory's lock."""
 
-    def __init__(self, pin_dir: PinDir, tree: CgroupTree, host_network: HostNetwork) -> None:
+    def __init__(
+        self,
+        pin_dir: PinDir,
+        tree: CgroupTree,
+        host_network: HostNetwork,
+        book: ContainerBook | None = None,
+        follower: FollowsCgroups | None = None,
+    ) -> None:
         self._pin_dir = pin_dir
         self._tree = tree
+        self.book = book or ContainerBook()
+        self._follower = follower
         self._host_network = host_network
         self.slots = Slots(pin_dir)
         self._maps: dict[str, BpfMap] = {
@@ -154,6 +169,12 @@ class Publisher:
                 self._enter_live(fresh)
         return there
 
+    def reclassify(self, paths: Iterable[str]) -> None:
+        """Enter cgroups anew of which more has been learned."""
+        live = self.live
+        if live is not None:
+            self._enter_live({path: live.ids[path] for path in paths if path in live.ids})
+
     def forget(self, path: str) -> None:
         """Drop a cgroup that is gone; in hybrid mode one of that name may be gone elsewhere."""
         if self.live is None or path not in self.live.ids:
@@ -183,22 +204,34 @@ class Publisher:
                 return
             policy = self.live.policy
             used = [c.name for c in policy.constraints] + [w.name for w in policy.workloads]
-            used += [DEFAULT_NAME, *map(cgroup_name, self.live.ids)]
+            used += [DEFAULT_NAME, *map(self.shown_name, self.live.ids)]
             self.names.forget_all_but({*counted, *self.names.known_numbers(used)})
 
     def path_of(self, cgroup: int) -> str | None:
         """The path of a cgroup id; None where it is not classified."""
         return self.live.paths.get(cgroup) if self.live else None
 
+    def is_at(self, path: str, cgroup: int) -> bool:
+        """Whether the cgroup at `path` now is the one with this id."""
+        return self._tree.id_of(path) == cgroup
+
+    def shown_name(self, path: str) -> str:
+        """What a cgroup is called where no defined workload matches."""
+        return shown_name(path, self.book)
+
+    def workload_parts(self, path: str) -> dict[str, Any]:
+        """Who a cgroup is, as events have it."""
+        return workload_parts(path, self.book)
+
     def workload_name(self, cgroup: str, uid: int, gid: int, host_network: bool) -> str:
         """What the policy in force calls a process, as the programs do."""
         if self.live is None:
-            return cgroup_name(cgroup)
+            return self.shown_name(cgroup)
         compiled = self.live.compiled
-        signature = compiled.cgroup_signature(cgroup) if compiled.uses_cgroups else 0
+        signature = compiled.cgroup_signature(cgroup, self.book.known(cgroup))
         user, group = compiled.user_classes.get(uid, 0), compiled.group_classes.get(gid, 0)
         row = compiled.subject_row(signature, user, group, host_network)
-        return row.workload or cgroup_name(cgroup)
+        return row.workload or self.shown_name(cgroup)
 
     @property
     def map_fill(self) -> dict[str, tuple[int, int]]:
@@ -228,7 +261,7 @@ class Publisher:
         self._maps["addresses"].put_all(address_pairs(generation, compiled))
         self._maps["accounts"].put_all(account_pairs(generation, compiled))
         try:
-            subjects.class_of("/", tables)
+            subjects.class_of("/", None, tables)
         except SubjectsFull as err:
             raise PolicyError([Problem(policy.source, 1, 1, f"too much: {err.what}")]) from err
         self._enter(self._tree.scan(), published, tables)
@@ -243,11 +276,15 @@ class Publisher:
 
     def _enter(self, found: dict[str, int], published: Published, tables: layout.Tables) -> None:
         """Classify cgroups; one that does not fit is left to its nearest known ancestor."""
-        workloads = self.names.numbers(cgroup_name(path) for path in found)
+        names = {path: self.shown_name(path) for path in found}
+        workloads = self.names.numbers(names.values())
+        uses_engines = published.compiled.uses_engines
         for path, number in found.items():
             try:
-                class_number = published.subjects.class_of(path, tables)
-                workload = workloads[cgroup_name(path)]
+                class_number = published.subjects.class_of(path, self.book.known(path), tables)
+                if uses_engines and not self.book.is_settled(path):
+                    class_number |= layout.CLASS_PROVISIONAL
+                workload = workloads[names[path]]
                 pair = cgroup_pair(published.generation, number, class_number, workload)
                 self._maps["cgroups"].put(*pair)
             except (SubjectsFull, OSError) as err:
@@ -257,8 +294,12 @@ class Publisher:
                 log.warning("cgroup %s keeps its parent's constraints: %s", path, err)
             else:
                 published.remember(path, number)
+        if self._follower is not None:
+            self._follower.seen(found)
 
     def _drop(self, path: str, published: Published) -> None:
+        if self._follower is not None:
+            self._follower.gone(path)
         number = published.ids.pop(path)
         published.paths.pop(number, None)
         self._maps["cgroups"].delete(cgroup_pair(published.generation, number, 0, 0)[0])

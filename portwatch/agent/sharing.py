@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from portwatch.agent.collision_event import holder_parts, overlap, reach_of
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.event_format import Event
 from portwatch.agent.listener_event import listener_facts
 from portwatch.agent.survey import Surveyed
+from portwatch.agent.workload_event import workload_parts
 
 
-def find_sharing(surveyed: Iterable[Surveyed]) -> Iterator[Event]:
+def find_sharing(surveyed: Iterable[Surveyed], book: ContainerBook) -> Iterator[Event]:
     """For each two workloads and port one `collision` event, of the socket that is newer."""
     by_port: dict[tuple[int, str, int], list[Surveyed]] = {}
     for one in surveyed:
@@ -19,10 +21,10 @@ def find_sharing(surveyed: Iterable[Surveyed]) -> Iterator[Event]:
         by_port.setdefault((listener.network, listener.protocol, listener.port), []).append(one)
     for sockets in by_port.values():
         if len({one.workload for one in sockets}) > 1:
-            yield from _pairs(sockets)
+            yield from _pairs(sockets, book)
 
 
-def _pairs(sockets: list[Surveyed]) -> Iterator[Event]:
+def _pairs(sockets: list[Surveyed], book: ContainerBook) -> Iterator[Event]:
     told = set()
     sockets.sort(key=_since)
     for number, newer in enumerate(sockets):
@@ -32,7 +34,7 @@ def _pairs(sockets: list[Surveyed]) -> Iterator[Event]:
                 continue
             if overlap(reach_of(newer.listener), reach_of(older.listener)):
                 told.add(names)
-                yield _event(newer, older)
+                yield _event(newer, older, book)
 
 
 def _since(one: Surveyed) -> tuple[str, int]:
@@ -40,11 +42,12 @@ def _since(one: Surveyed) -> tuple[str, int]:
     return holder.since if holder else "", one.listener.cookie
 
 
-def _event(newer: Surveyed, older: Surveyed) -> Event:
+def _event(newer: Surveyed, older: Surveyed, book: ContainerBook) -> Event:
+    parts = workload_parts(older.cgroup, book)
     return {
         "kind": "collision",
         "shared": True,
-        **listener_facts(newer),
-        "holder": holder_parts(older.listener, older.workload),
+        **listener_facts(newer, book),
+        "holder": holder_parts(older.listener, older.workload, parts),
         "count": 1,
     }

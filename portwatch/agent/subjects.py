@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from portwatch.kernel import layout
 from portwatch.policy.compile import CompiledPolicy, SubjectRow
+from portwatch.policy.workload import KnownContainer
 
 
 class SubjectsFull(Exception):
@@ -38,9 +39,9 @@ class Subjects:
             for network in networks
         ]
 
-    def class_of(self, path: str, tables: layout.Tables) -> int:
+    def class_of(self, path: str, container: KnownContainer | None, tables: layout.Tables) -> int:
         """The class of the cgroup at `path`; SubjectsFull where a new one does not fit."""
-        signature = self._compiled.cgroup_signature(path) if self._compiled.uses_cgroups else 0
+        signature = self._compiled.cgroup_signature(path, container)
         known = self._classes.get(signature)
         return self._add(signature, tables) if known is None else known
 

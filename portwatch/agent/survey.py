@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.named_subject import named_subject
-from portwatch.agent.publisher import cgroup_name
+from portwatch.agent.workload_event import shown_name
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
 from portwatch.policy.addresses import ADDRESS_WORDS, DUAL, Address, networks_of
@@ -64,16 +65,19 @@ def survey(
     listeners: Iterable[Listener],
     accounts: AccountTable,
     below: str = "/",
+    book: ContainerBook | None = None,
 ) -> list[Surveyed]:
     """Each listener with its verdict, in order.
 
-    `below` is the cgroup that portwatch is attached to: others' binds it does not judge.
-    PolicyError where the policy does not fit its tables.
+    `below` is the cgroup that portwatch is attached to: others' binds it does not judge. `book`:
+    what is known of containers. PolicyError where the policy does not fit its tables.
     """
-    judge = _Judge(policy, accounts) if policy else None
+    book = book or ContainerBook()
+    judge = _Judge(policy, accounts, book) if policy else None
     scopes: dict[str, str] = {}
     return [
-        _survey(listener, judge, below, _scope(listener.address, scopes)) for listener in listeners
+        _survey(listener, judge, below, _scope(listener.address, scopes), book)
+        for listener in listeners
     ]
 
 
@@ -92,31 +96,29 @@ def _scope(address: str, known: dict[str, str]) -> str:
     return known[address]
 
 
-def _survey(listener: Listener, judge: _Judge | None, below: str, scope: str) -> Surveyed:
+def _survey(
+    listener: Listener, judge: _Judge | None, below: str, scope: str, book: ContainerBook
+) -> Surveyed:
     holder = listener.holder
     cgroup = holder.cgroup if holder else listener.made_in or "/"
     if judge is None:
-        return Surveyed(listener, cgroup, _shown(cgroup), scope, None)
+        return Surveyed(listener, cgroup, shown_name(cgroup, book), scope, None)
     uid, gid = (holder.uid, holder.gid) if holder else (listener.uid, NO_ID)
     subject = judge.subject(cgroup, uid, gid, listener.is_host_network)
-    workload = judge.lookups.workload(subject) or _shown(cgroup)
+    workload = judge.lookups.workload(subject) or shown_name(cgroup, book)
     if not f"{cgroup}/".startswith(f"{below.rstrip('/')}/"):
         return Surveyed(listener, cgroup, workload, scope, None)
     decision, picked = judge.decide(subject, listener)
     return Surveyed(listener, cgroup, workload, scope, decision, picked)
 
 
-def _shown(cgroup: str) -> str:
-    """What violations of that cgroup are counted under; bytes that are no UTF-8 are `?`."""
-    return cgroup_name(cgroup).encode("utf-8", "replace").decode()
-
-
 class _Judge:
     """One policy's verdicts; each question is answered once."""
 
-    def __init__(self, policy: Policy, accounts: AccountTable) -> None:
+    def __init__(self, policy: Policy, accounts: AccountTable, book: ContainerBook) -> None:
         self._policy = policy
         self._accounts = accounts
+        self._book = book
         self.lookups = Lookups(compile_policy(policy, accounts))
         self._subjects: dict[tuple[str, int, int, bool], Subject] = {}
         self._ephemeral: dict[tuple[Subject, str, Address], Decision] = {}
@@ -126,7 +128,8 @@ class _Judge:
         key = (cgroup, uid, gid, host_network)
         known = self._subjects.get(key)
         if known is None:
-            known = named_subject(cgroup, uid, gid, self._accounts, host_network)
+            container = self._book.known(cgroup)
+            known = named_subject(cgroup, uid, gid, self._accounts, host_network, container)
             self._subjects[key] = known
         return known
 

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from portwatch.agent.account_words import accounts_of
+from portwatch.agent.container_asking import ask_now
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.listener_event import listener_event
 from portwatch.agent.policy_source import LoadedPolicy
@@ -20,6 +22,7 @@ from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
 from portwatch.kernel.names import OTHER_NAME
 from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
+from portwatch.node.engines.sockets import parse_engine_socket
 from portwatch.node.errand import answer
 from portwatch.node.listeners import find_listeners
 from portwatch.node.paths import HostPaths
@@ -35,7 +38,11 @@ def identity_of(policy: Policy) -> str:
 
 
 def report(
-    request: SurveyRequest, policy: Policy, surveyed: list[Surveyed], not_seen: list[str]
+    request: SurveyRequest,
+    policy: Policy,
+    surveyed: list[Surveyed],
+    not_seen: list[str],
+    book: ContainerBook,
 ) -> SurveyReport:
     """Bound what was found to what the request asks for."""
     identity = identity_of(policy)
@@ -57,10 +64,10 @@ def report(
         fold(surveyed, request.max_series),
         dict(Counter(str(one.verdict) for one in violating)),
         told,
-        [(known, listener_event(one)) for known, one in fresh[: request.max_events]],
+        [(known, listener_event(one, book)) for known, one in fresh[: request.max_events]],
         max(len(fresh) - request.max_events, 0),
         not_seen,
-        list(islice(find_sharing(surveyed), MAX_SHARING)),
+        list(islice(find_sharing(surveyed, book), MAX_SHARING)),
     )
 
 
@@ -81,16 +88,23 @@ def fold(surveyed: Iterable[Surveyed], max_series: int) -> list[tuple[Series, in
 
 def _work() -> object:
     request = SurveyRequest(**json.load(sys.stdin))
+    host = HostPaths()
+    tree = CgroupTree(find_cgroup2(host))
     if request.sources:
         policy = LoadedPolicy.parse(request.sources, request.origin, request.mode).policy
         below = request.below
     else:
         pin_dir = PinDir(Path(request.pin_dir))
         policy, _ = policy_in_kernel(pin_dir)
-        below = attached_below(pin_dir, CgroupTree(find_cgroup2(HostPaths())))
+        below = attached_below(pin_dir, tree)
     listing = find_listeners()
-    surveyed = survey(policy, listing.listeners, accounts_of(policy), below)
-    return asdict(report(request, policy, surveyed, listing.not_seen))
+    if request.containers is None:
+        sockets = [parse_engine_socket(text) for text in request.sockets]
+        book = ask_now(tree, host, tree.scan(), sockets)
+    else:
+        book = ContainerBook.load(request.containers)
+    surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
+    return asdict(report(request, policy, surveyed, listing.not_seen, book))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ class SurveyRequest:
 
     The policy in the kernel at `pin_dir`, or, where there are `sources`, the one that they make
     for the cgroups below `below`. `told`: identities of violating listeners that were handed
-    back before under the policy `told_under`, and are not wanted again.
+    back before under the policy `told_under`, and are not wanted again. `containers`: what is known
+    of them, as ContainerBook dumps it; where absent, the engines are asked, at `sockets`
+    (`RUNTIME=PATH`) beside the well-known ones.
     """
 
     pin_dir: str = ""
@@ -35,6 +37,8 @@ class SurveyRequest:
     told: tuple[int, ...] = ()
     max_series: int = 2000
     max_events: int = 200
+    containers: dict[str, Any] | None = None
+    sockets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class SurveyRuns:
         state: Listeners,
         tell: Callable[[dict[str, Any]], None],
         tell_sharing: Callable[[list[dict[str, Any]]], None],
+        containers: Callable[[], dict[str, Any]],
         begin: Begin = begin_survey,
     ) -> None:
         self._pin_dir = pin_dir
@@ -53,6 +54,7 @@ class SurveyRuns:
         self._state = state
         self._tell = tell
         self._tell_sharing = tell_sharing
+        self._containers = containers
         self._begin = begin
         self._running: Errand[SurveyReport] | None = None
         self._due = float("inf")  # nothing is judged before there is a policy
@@ -87,6 +89,7 @@ class SurveyRuns:
             told=tuple(self._told),
             max_series=self._max_series,
             max_events=min(EVENTS_AT_ONCE, room),
+            containers=self._containers(),
         )
         try:
             self._running = self._begin(request)

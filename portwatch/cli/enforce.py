@@ -12,6 +12,7 @@ from portwatch.cli.options import (
     ANY_PATH,
     cgroup_option,
     collisions_option,
+    engines_option,
     json_option,
     mode_option,
     pin_dir_option,
@@ -24,6 +25,7 @@ from portwatch.cli.options import (
 @cgroup_option
 @mode_option
 @collisions_option
+@engines_option
 @pin_dir_option
 @json_option
 def load(
@@ -31,6 +33,7 @@ def load(
     cgroup: Path | None,
     mode: Literal["enforce", "record"] | None,
     collisions: bool,
+    engines: tuple[str, ...],
     pin_dir: Path,
     as_json: bool,
 ) -> None:
@@ -39,6 +42,7 @@ def load(
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
+        parse_engines,
         publish,
         removed_on_failure,
         require_root,
@@ -47,38 +51,45 @@ def load(
     from portwatch.kernel.pins import PinDir
 
     require_root()
+    sockets = parse_engines(engines)
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
     with begin_loading(pins, tree, target, collisions) as loading:
         loaded = PolicySource(policy, mode).load()
-        warn_of_lockouts(loaded, pin_dir, tree.path_below(target))
+        warn_of_lockouts(loaded, pin_dir, tree.path_below(target), engines)
         loading.finish()  # outside: what another `load` has put there meanwhile is not ours
         with removed_on_failure(pins):
-            generation = publish(pins, tree, loaded)
+            generation = publish(pins, tree, loaded, sockets)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 
 @click.command()
 @click.argument("path", type=ANY_PATH)
 @mode_option
+@engines_option
 @pin_dir_option
 @json_option
 def apply(
-    path: Path, mode: Literal["enforce", "record"] | None, pin_dir: Path, as_json: bool
+    path: Path,
+    mode: Literal["enforce", "record"] | None,
+    engines: tuple[str, ...],
+    pin_dir: Path,
+    as_json: bool,
 ) -> None:
     """Swap the policy in the kernel for the one at PATH, atomically, agent running or not."""
     from portwatch.agent.in_force import attached_below
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.cli.enforcement import cgroup_tree, publish, require_root
+    from portwatch.cli.enforcement import cgroup_tree, parse_engines, publish, require_root
     from portwatch.cli.lockout import warn_of_lockouts
     from portwatch.kernel.pins import PinDir
 
     require_root()
+    sockets = parse_engines(engines)
     loaded = PolicySource(path, mode).load()
     tree, pins = cgroup_tree(), PinDir(pin_dir)
-    warn_of_lockouts(loaded, pin_dir, attached_below(pins, tree))
-    generation = publish(pins, tree, loaded)
+    warn_of_lockouts(loaded, pin_dir, attached_below(pins, tree), engines)
+    generation = publish(pins, tree, loaded, sockets)
     _say(as_json, "applied", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 

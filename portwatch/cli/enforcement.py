@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from portwatch.agent.account_words import accounts_of
+from portwatch.agent.container_asking import ask_now
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.policy_source import LoadedPolicy
-from portwatch.agent.publisher import Publisher, now_stored
+from portwatch.agent.publisher import FollowsCgroups, Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
 from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.slots import Slots
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
+from portwatch.node.engines.sockets import EngineSocket, parse_engine_socket
 from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
 
@@ -69,18 +72,31 @@ def _nothing_in_force(pin_dir: PinDir) -> bool:
         return False
 
 
+def parse_engines(texts: Sequence[str]) -> list[EngineSocket]:
+    """The sockets that `--engine` names; UsageError."""
+    return [parse_engine_socket(text) for text in texts]
+
+
 @contextmanager
-def open_publisher(pin_dir: PinDir, tree: CgroupTree) -> Iterator[Publisher]:
+def open_publisher(
+    pin_dir: PinDir,
+    tree: CgroupTree,
+    book: ContainerBook,
+    follower: FollowsCgroups | None = None,
+) -> Iterator[Publisher]:
     """The publisher of a pin directory; NotLoaded, PinMismatch."""
-    publisher = Publisher(pin_dir, tree, host_network(HOST))
+    publisher = Publisher(pin_dir, tree, host_network(HOST), book, follower)
     try:
         yield publisher
     finally:
         publisher.close()
 
 
-def publish(pin_dir: PinDir, tree: CgroupTree, loaded: LoadedPolicy) -> int:
-    """Swap in a policy; its generation."""
-    with open_publisher(pin_dir, tree) as publisher:
+def publish(
+    pin_dir: PinDir, tree: CgroupTree, loaded: LoadedPolicy, engines: Sequence[EngineSocket]
+) -> int:
+    """Swap in a policy, for what the engines say of the containers there are; its generation."""
+    book = ask_now(tree, HOST, tree.scan(), engines)
+    with open_publisher(pin_dir, tree, book) as publisher:
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
         return publisher.publish(loaded.policy, stored, accounts_of(loaded.policy)).generation

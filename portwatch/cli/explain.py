@@ -62,7 +62,8 @@ def explain(
         from portwatch.kernel.pins import PinDir
 
         policy, _ = policy_in_kernel(PinDir(pin_dir))
-    who = find_subject(subject, AccountWords.of(policy))
+    asked = find_subject(subject, AccountWords.of(policy))
+    who = asked.subject
     decision, steps = explain_bind(policy, who, endpoint)
     if as_json:
         facts = {
@@ -72,11 +73,14 @@ def explain(
             "reason": decision.reason,
             "workload": workload_name(policy, who),
             "cgroup": who.cgroup,
+            "note": asked.note,
             "steps": [vars(step) for step in steps],
         }
         click.echo(json.dumps({key: value for key, value in facts.items() if value is not None}))
     else:
-        _print(f"{policy.source}: {port} on {address} by {subject.text(who)}", decision, steps)
+        _print(f"{policy.source}: {port} on {address} by {asked.text}", decision, steps)
+        if asked.note:
+            click.echo(f"note: {asked.note}")
     if decision.verdict != "allowed":
         raise click.exceptions.Exit(1)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
+from portwatch.cli.options import ANY_PATH, engines_option, json_option, pin_dir_option
 
 if TYPE_CHECKING:
+    from portwatch.agent.containers import ContainerBook
     from portwatch.agent.survey import Surveyed
     from portwatch.policy.model import Policy
 
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
     "--port", "ports", type=click.IntRange(1, 65535), multiple=True, help="Only this port; again."
 )
 @click.option("--workload", metavar="GLOB", help="Only workloads of that name.")
+@engines_option
 @pin_dir_option
 @json_option
 def listeners(
-    policy: Path | None, ports: tuple[int, ...], workload: str | None, pin_dir: Path, as_json: bool
+    policy: Path | None,
+    ports: tuple[int, ...],
+    workload: str | None,
+    engines: tuple[str, ...],
+    pin_dir: Path,
+    as_json: bool,
 ) -> None:
     """Show every listening TCP and SCTP socket and every bound UDP one, in all network namespaces:
     whose it is, since when its process runs, and what the policy says of it.
@@ -39,25 +46,30 @@ def listeners(
     is not held against a UDP client, nor where the policy allows `ephemeral`.
     """
     from portwatch.agent.account_words import accounts_of
+    from portwatch.agent.container_asking import ask_now
     from portwatch.agent.survey import survey
+    from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
     from portwatch.cli.listener_table import print_table
     from portwatch.node.accounts import AccountTable
     from portwatch.node.listeners import find_listeners
 
+    sockets = parse_engines(engines)
     judged_by, below = _policy(policy, pin_dir)
     listing = find_listeners()
     for text in listing.not_seen:
         click.echo(f"portwatch: warning: what listens in {text}", err=True)
     accounts = accounts_of(judged_by) if judged_by else AccountTable({}, {})
+    tree = cgroup_tree()
+    book = ask_now(tree, HOST, tree.scan(), sockets)
     surveyed = [
         one
-        for one in survey(judged_by, listing.listeners, accounts, below)
+        for one in survey(judged_by, listing.listeners, accounts, below, book)
         if (not ports or one.listener.port in ports)
         and (workload is None or fnmatchcase(one.workload, workload))
     ]
     surveyed.sort(key=lambda one: not one.violates)
     if as_json:
-        click.echo(json.dumps([_facts(one) for one in surveyed]))
+        click.echo(json.dumps([_facts(one, book) for one in surveyed]))
     else:
         print_table(surveyed, judged_by is not None)
         if judged_by is None:
@@ -84,11 +96,11 @@ def _policy(path: Path | None, pin_dir: Path) -> tuple[Policy | None, str]:
     return policy, attached_below(pins, cgroup_tree())
 
 
-def _facts(one: Surveyed) -> dict[str, object]:
+def _facts(one: Surveyed, book: ContainerBook) -> dict[str, object]:
     """The keys of a `listener` event, with the scope and how many processes share the socket."""
     from portwatch.agent.listener_event import listener_event
 
-    facts = listener_event(one)
+    facts = listener_event(one, book)
     del facts["kind"], facts["count"]
     more = {"more_processes": one.listener.more} if one.listener.more else {}
     return {**facts, "scope": one.scope, **more}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,15 +23,16 @@ class LockoutCheck:
     """Begun as soon as the policy is known, since it takes a while; nothing need wait for it: what
     listens is touched at its next bind only.
 
-    `below` is the cgroup that portwatch is attached to: others are not touched.
+    `below` is the cgroup that portwatch is attached to: others are not touched. `engines` as the
+    option has them.
     """
 
-    def __init__(self, loaded: LoadedPolicy, below: str) -> None:
+    def __init__(self, loaded: LoadedPolicy, below: str, engines: Sequence[str]) -> None:
         self._survey: Errand[SurveyReport] | None = None
         if not _denies(loaded.policy):
             return
         try:
-            self._survey = _begin(loaded, below)
+            self._survey = _begin(loaded, below, engines)
         except PortwatchError as err:
             click.echo(f"portwatch: warning: {err.message}", err=True)
 
@@ -52,9 +54,11 @@ class LockoutCheck:
             self._survey.close()
 
 
-def warn_of_lockouts(loaded: LoadedPolicy, pin_dir: Path, below: str) -> None:
+def warn_of_lockouts(
+    loaded: LoadedPolicy, pin_dir: Path, below: str, engines: Sequence[str]
+) -> None:
     """The whole check at once."""
-    with closing(LockoutCheck(loaded, below)) as check:
+    with closing(LockoutCheck(loaded, below, engines)) as check:
         check.warn(pin_dir)
 
 
@@ -83,7 +87,7 @@ def _print(found: SurveyReport, pin_dir: Path) -> None:
     click.echo(f"  locked out? `portwatch unload{pins}` detaches everything", err=True)
 
 
-def _begin(loaded: LoadedPolicy, below: str) -> Errand[SurveyReport]:
+def _begin(loaded: LoadedPolicy, below: str, engines: Sequence[str]) -> Errand[SurveyReport]:
     """The survey under a policy that is not in force yet, what is denied first among its events."""
     texts = [
         (name, text if isinstance(text, str) else os.fsdecode(text))
@@ -96,6 +100,7 @@ def _begin(loaded: LoadedPolicy, below: str) -> Errand[SurveyReport]:
         below=below,
         max_series=0,
         max_events=SHOWN,
+        sockets=tuple(engines),
     )
     return begin_survey(request)
 

@@ -70,3 +70,15 @@ def collisions_option(command: Command) -> Command:
         help="Watch for binds that fail because the port is taken. Where the kernel takes no fexit "
         "programs, every system call of the machine pays for it.  [default: collisions]",
     )(command)
+
+
+def engines_option(command: Command) -> Command:
+    """`--engine RUNTIME=SOCKET`, as a tuple of texts."""
+    return click.option(
+        "--engine",
+        "engines",
+        multiple=True,
+        metavar="RUNTIME=SOCKET",
+        help="Ask the container engine (docker, podman, containerd, crio) on this socket, not on "
+        "the one where it usually is; may be given for each engine.",
+    )(command)

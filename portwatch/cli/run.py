@@ -16,6 +16,7 @@ import click
 from portwatch.cli.options import (
     cgroup_option,
     collisions_option,
+    engines_option,
     mode_option,
     pin_dir_option,
     policy_option,
@@ -49,6 +50,7 @@ from portwatch.cli.options import (
     help="Series of portwatch_violations_total; the rest is counted under `other`.",
 )
 @collisions_option
+@engines_option
 @pin_dir_option
 def run(
     policy: Path | None,
@@ -59,6 +61,7 @@ def run(
     events_path: str | None,
     max_series: int,
     collisions: bool,
+    engines: tuple[str, ...],
     pin_dir: Path,
 ) -> None:
     """Run the agent: load, enforce, follow the policy's files and SIGHUP, print events, serve
@@ -71,6 +74,7 @@ def run(
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
+        parse_engines,
         removed_on_failure,
         require_root,
     )
@@ -79,6 +83,7 @@ def run(
 
     require_root()
     parse_listen(listen)
+    sockets = parse_engines(engines)
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
@@ -96,9 +101,11 @@ def run(
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
-                    with closing(LockoutCheck(loaded, tree.path_below(target))) as lockouts:
+                    with closing(
+                        LockoutCheck(loaded, tree.path_below(target), engines)
+                    ) as lockouts:
                         warn = partial(lockouts.warn, pin_dir)
-                        serve(pins, tree, source, loaded, listen, max_series, emit, warn)
+                        serve(pins, tree, source, loaded, listen, max_series, emit, warn, sockets)
                 ready = True
             except _EndedEarly:
                 ready = False

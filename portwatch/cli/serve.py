@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import click
 
 from portwatch.agent.agent import Agent, Emit
+from portwatch.agent.container_asking import names_containers
+from portwatch.agent.container_watch import ContainerWatch
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.metrics import PortwatchCollector, make_registry
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
 from portwatch.agent.web import WebServer
-from portwatch.cli.enforcement import open_publisher
+from portwatch.cli.enforcement import HOST, open_publisher
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.engines.sockets import EngineSocket
+
+ENGINE_SECONDS = 0.5
+"""At start engines have that long to say whose the running containers are, where the policy names
+any: until they do, a container is known by its id alone."""
 
 
 def serve(
@@ -27,14 +35,24 @@ def serve(
     max_series: int,
     emit: Emit,
     when_in_force: Callable[[], None],
+    engines: Sequence[EngineSocket],
 ) -> None:
     """Put the policy in force and serve until a signal ends it."""
-    with open_publisher(pins, tree) as publisher, closing(Readings(pins)) as readings:
+    book = ContainerBook()
+    with (
+        closing(ContainerWatch(tree, HOST, book, engines)) as containers,
+        open_publisher(pins, tree, book, containers) as publisher,
+        closing(Readings(pins)) as readings,
+    ):
+        if names_containers(loaded.policy):
+            containers.seen(tree.scan())
+            containers.wait(ENGINE_SECONDS)
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
             unclassified=lambda: publisher.unclassified,
         )
-        with closing(Agent(pins, source, publisher, readings, state, emit, max_series)) as agent:
+        agent = Agent(pins, source, publisher, readings, state, emit, max_series, containers)
+        with closing(agent):
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
             web = WebServer(listen, make_registry(collector), agent.unready_reason)
             try:

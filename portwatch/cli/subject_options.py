@@ -1,4 +1,5 @@
-"""Whose bind is asked about: `--unit`, `--cgroup`, `--pid`, `--user`, `--group`, `--network`."""
+"""Whose bind is asked about: what runs here by `--unit`, `--container` or `--pid`, or anybody by
+`--cgroup`, `--user`, `--group` and `--network`."""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from portwatch.cli.options import engines_option
 from portwatch.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
     from portwatch.agent.account_words import AccountWords
-    from portwatch.policy.workload import Subject
+    from portwatch.agent.running import RunningProcess
+    from portwatch.node.cgroups import CgroupTree
+    from portwatch.policy.workload import KnownContainer, Subject
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,17 +27,22 @@ class SubjectOptions:
     """What the user gave; None where nothing."""
 
     unit: str | None
+    container: str | None
     cgroup: str | None
     pid: int | None
     user: str | None
     group: str | None
-    network: str
+    network: str | None
+    engines: tuple[str, ...]
 
-    def text(self, subject: Subject) -> str:
-        """The subject in a few words."""
-        if self.pid is not None:
-            return f"process {self.pid} in {subject.cgroup}"
-        return f"{subject.user or subject.uid} in {subject.cgroup}"
+
+@dataclass(frozen=True)
+class Asked:
+    """The subject, in a few words, and what else there is to know about it."""
+
+    subject: Subject
+    text: str
+    note: str | None = None
 
 
 def subject_options(command: Command) -> Command:
@@ -46,78 +55,146 @@ def subject_options(command: Command) -> Command:
 
     options = (
         click.option("--unit", metavar="U", help="A systemd unit, such as `nginx.service`."),
+        click.option("--container", metavar="C", help="A running container, by name or id."),
         click.option("--cgroup", metavar="P", help="A cgroup path, such as `/system.slice/x`."),
         click.option("--pid", type=click.IntRange(min=1), metavar="N", help="A running process."),
-        click.option("--user", metavar="NAME|UID", help="Who binds.  [default: root]"),
-        click.option("--group", metavar="NAME|GID", help="The task's group.  [default: root]"),
+        click.option(
+            "--user",
+            metavar="NAME|UID",
+            help="Who binds.  [default: as what runs there, else root]",
+        ),
+        click.option("--group", metavar="NAME|GID", help="The task's group.  [default: likewise]"),
         click.option(
             "--network",
             type=click.Choice(["host", "other"]),
-            default="host",
-            show_default=True,
-            help="The host's network namespace, or another.",
+            help="The host's network namespace, or another.  [default: as what runs there, else "
+            "the host's]",
         ),
+        engines_option,
     )
     for option in reversed(options):
         gathered = option(gathered)
     return gathered  # type: ignore[return-value]  # click's decorators lose the type
 
 
-def find_subject(given: SubjectOptions, words: AccountWords) -> Subject:
+def find_subject(given: SubjectOptions, words: AccountWords) -> Asked:
     """The subject that the options describe, with the names by which a policy of these words may
     mean it; UsageError where they name nothing."""
     from portwatch.agent.named_subject import named_subject
 
-    chosen = [name for name in ("unit", "cgroup", "pid") if getattr(given, name) is not None]
+    ways = ("unit", "container", "cgroup", "pid")
+    chosen = [name for name in ways if getattr(given, name) is not None]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
-    if given.pid is not None:
-        return _process(given.pid, words)
     accounts = words.naming(given.user, given.group).read()
-    uid, gid = _number(given.user, accounts.users), _number(given.group, accounts.groups)
-    cgroup = "/" if given.cgroup is None else given.cgroup
+    place = _find_place(given)
+    process = place.processes[0] if place.processes else None
+    uid = _number(given.user, accounts.users, process.uid if process else 0)
+    gid = _number(given.group, accounts.groups, process.gid if process else 0)
+    is_host = process.in_host_network if process else True
+    if given.network is not None:
+        is_host = given.network == "host"
+    subject = named_subject(place.cgroup, uid, gid, accounts, is_host, place.container)
+    who = f"process {process.pid}" if process else (subject.user or str(uid))
+    if process and given.pid is None:
+        who = f"{subject.user or uid} (as process {process.pid})"
+    return Asked(subject, f"{who} in {place.cgroup}", _note(given, place))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A cgroup, what is known of its container, and the processes that stand for it."""
+
+    cgroup: str
+    container: KnownContainer | None = None
+    processes: tuple[RunningProcess, ...] = ()
+    is_running: bool = True
+
+
+def _find_place(given: SubjectOptions) -> _Place:
+    from portwatch.cli.enforcement import cgroup_tree
+
+    if given.cgroup is not None and not given.cgroup.startswith("/"):
+        raise UsageError(f"a cgroup path begins with `/`: {given.cgroup}")
+    try:
+        tree = cgroup_tree()
+    except KernelError:  # a policy can be asked about anywhere
+        return _Place(_usual_cgroup(given), is_running=False)
+    if given.pid is not None:
+        process = _process(given.pid)
+        return _Place(process.cgroup, _container(tree, process.cgroup, given), (process,))
+    if given.unit is None and given.container is None:
+        cgroup = _usual_cgroup(given)
+        return _Place(cgroup, _container(tree, cgroup, given))
+    return _running(tree, given)
+
+
+def _running(tree: CgroupTree, given: SubjectOptions) -> _Place:
+    """Where a unit or a container runs now, if it does so in one place."""
+    from portwatch.agent.container_asking import ask_now
+    from portwatch.agent.running import cgroups_of_container, cgroups_of_unit, processes_in
+    from portwatch.cli.enforcement import HOST, parse_engines
+
+    paths = list(tree.scan())
     if given.unit is not None:
-        cgroup = _cgroup_of_unit(given.unit)
-    if not cgroup.startswith("/"):
-        raise UsageError(f"a cgroup path begins with `/`: {cgroup}")
-    return named_subject(cgroup, uid, gid, accounts, given.network == "host")
+        found = cgroups_of_unit(paths, given.unit)
+    else:
+        book = ask_now(tree, HOST, paths, parse_engines(given.engines))
+        found = cgroups_of_container(paths, given.container or "", book)
+    if not found and given.container is not None:
+        raise UsageError(
+            f"no container `{given.container}` runs here",
+            hint="give its id, 12 digits or more, where its engine cannot be asked",
+        )
+    if not found:
+        return _Place(_usual_cgroup(given), is_running=False)
+    if len(found) > 1:
+        where = "".join(f"\n  --cgroup {path}" for path in found)
+        raise UsageError(f"that runs {len(found)} times; name one of them:{where}")
+    processes = tuple(processes_in(tree, HOST, found[0]))
+    return _Place(found[0], _container(tree, found[0], given), processes)
 
 
-def _number(text: str | None, table: dict[str, int]) -> int:
+def _usual_cgroup(given: SubjectOptions) -> str:
+    """Where systemd puts a system unit."""
+    return f"/system.slice/{given.unit}" if given.unit else given.cgroup or "/"
+
+
+def _container(tree: CgroupTree, cgroup: str, given: SubjectOptions) -> KnownContainer | None:
+    from portwatch.agent.container_asking import ask_now
+    from portwatch.cli.enforcement import HOST, parse_engines
+
+    return ask_now(tree, HOST, [cgroup], parse_engines(given.engines)).known(cgroup)
+
+
+def _process(pid: int) -> RunningProcess:
+    from portwatch.agent.running import running_process
+    from portwatch.cli.enforcement import HOST
+
+    process = running_process(HOST, pid)
+    if process is None:
+        raise UsageError(f"there is no process {pid}")
+    return process
+
+
+def _note(given: SubjectOptions, place: _Place) -> str | None:
+    """What the answer does not hold for."""
+    if given.unit is not None and not place.is_running:
+        return f"{given.unit} does not run here: taken as root's, in {place.cgroup}"
+    uids = sorted({process.uid for process in place.processes})
+    if given.user is None and len(uids) > 1:
+        others = ", ".join(map(str, uids))
+        return f"its processes run as uid {others}: this is for the first; --user names another"
+    return None
+
+
+def _number(text: str | None, table: dict[str, int], default: int) -> int:
     from portwatch.policy.workload import MAX_ID
 
     if text is None:
-        return 0
+        return default
     if text in table:
         return table[text]
     if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MAX_ID:
         return int(text)
     raise UsageError(f"there is no account `{text}` on this machine", hint="give its number")
-
-
-def _cgroup_of_unit(unit: str) -> str:
-    """Where the unit runs now, else where systemd would put a system unit."""
-    from portwatch.cli.enforcement import cgroup_tree
-    from portwatch.policy.workload import systemd_units
-
-    try:
-        paths = sorted(cgroup_tree().scan(), key=len)
-    except KernelError:
-        paths = []
-    for path in paths:
-        if unit in systemd_units(path)[0]:
-            return path
-    return f"/system.slice/{unit}"
-
-
-def _process(pid: int, words: AccountWords) -> Subject:
-    from portwatch.agent.named_subject import named_subject
-    from portwatch.cli.enforcement import HOST
-    from portwatch.node.cgroups import cgroup_of_process
-    from portwatch.node.netns import in_host_network
-    from portwatch.node.processes import real_ids
-
-    cgroup, ids = cgroup_of_process(HOST, pid), real_ids(HOST, pid)
-    if cgroup is None or ids is None:
-        raise UsageError(f"there is no process {pid}")
-    return named_subject(cgroup, *ids, words.read(), in_host_network(HOST, pid))

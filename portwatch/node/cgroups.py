@@ -81,8 +81,7 @@ class CgroupTree:
         found = []
         for directory, _, _ in os.walk(self.mount_point / path.lstrip("/")):
             with contextlib.suppress(OSError):  # it is gone, or of threads only
-                with open(f"{directory}/cgroup.procs", "rb") as file:
-                    found += [int(pid) for pid in file.read().split()]
+                found += [int(pid) for pid in Path(directory, "cgroup.procs").read_bytes().split()]
         return [pid for pid in found if pid]
 
     def path_below(self, directory: Path) -> str:

@@ -7,7 +7,9 @@ import socket
 import threading
 from dataclasses import dataclass
 
+from portwatch.node.cgroups import CgroupTree
 from portwatch.node.paths import HostPaths
+from portwatch.node.processes import started_ns
 
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h, 5.14
 CLONE_NEWNET = 0x40000000
@@ -78,3 +80,18 @@ def in_host_network(host: HostPaths, pid: int) -> bool:
     theirs = netns_inode(host, pid)
     hosts = netns_inode(host, 1) or netns_inode(host)
     return theirs is None or theirs == hosts
+
+
+def network_of_cgroup(tree: CgroupTree, host: HostPaths, path: str) -> tuple[int, int] | None:
+    """The namespace's inode of the process in a cgroup or below it that started first, and when it
+    did, in ns since boot; None where there is none, or its namespace is closed to us."""
+    found = []
+    for pid in tree.processes(path):
+        started = started_ns(host.process(pid))
+        if started is not None:
+            found.append((started, pid))
+    for started, pid in sorted(found):
+        inode = netns_inode(host, pid)
+        if inode is not None and started_ns(host.process(pid)) == started:
+            return inode, started
+    return None

@@ -28,12 +28,14 @@ RUNTIMES = {
 SHORT_ID = 12
 """Digits of an id that engines show to people, and take from them."""
 
+_ID_DIGITS = 64
 ID = re.compile("[0-9a-f]{64}", re.ASCII)
 _ID_PREFIX = re.compile(f"[0-9a-f]{{{SHORT_ID},64}}", re.ASCII)
 _PREFIXES = "|".join(RUNTIMES)
 _NAMED = re.compile(rf"({_PREFIXES})-([0-9a-f]{{64}})(?:\.scope)?", re.ASCII)
 _COLONS = re.compile(rf"[^:]+:({_PREFIXES}):([0-9a-f]{{64}})", re.ASCII)
 _BARE_BELOW = {"docker": "docker"}  # a directory that holds ids without a prefix
+_PODS_BELOW = "libpod_parent"  # and one in which those are Podman's pods
 _POD_UID = "[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"  # static: a hash
 _POD_SLICE = re.compile(
     rf"(?:[A-Za-z0-9_.]+-)*kubepods(?:-burstable|-besteffort)?-pod({_POD_UID})\.slice", re.ASCII
@@ -54,11 +56,13 @@ class ContainerId:
 def outermost_container(parts: Sequence[str]) -> tuple[int, ContainerId] | None:
     """Return the first component that is a container's, and the container."""
     for index, part in enumerate(parts):
+        if len(part) < _ID_DIGITS:
+            continue
         found = _NAMED.fullmatch(part) or _COLONS.fullmatch(part)
         if found:
             return index, ContainerId(found[2], RUNTIMES[found[1]])
-        if ID.fullmatch(part):
-            above = parts[index - 1] if index else ""
+        above = parts[index - 1] if index else ""
+        if ID.fullmatch(part) and above != _PODS_BELOW:
             return index, ContainerId(part, _BARE_BELOW.get(above))
     return None
 

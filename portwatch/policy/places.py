@@ -22,8 +22,9 @@ _USER_SLICE = re.compile(r"user-([0-9]{1,10})\.slice", re.ASCII)
 class Place:
     """What a cgroup path tells. `unit` and `slices` are the system manager's.
 
-    `user_unit` and `user_slices` are claimed by a user's manager. `container` and `pod` are, where
-    `is_claimed`: they lie below a unit. `owner_uid`: whose machine slice or manager it all is in.
+    `user_unit` and `user_slices` are claimed by a user's manager. `container` (its own cgroup is
+    `container_cgroup`) and `pod` are, where `is_claimed`: they lie below a unit. `owner_uid`: the
+    user in whose slice or manager it all is, 0 for the machine's own.
     """
 
     unit: str | None = None
@@ -31,6 +32,7 @@ class Place:
     user_unit: str | None = None
     user_slices: tuple[str, ...] = ()
     container: ContainerId | None = None
+    container_cgroup: str | None = None
     pod: str | None = None
     is_claimed: bool = False
     owner_uid: int = 0
@@ -56,6 +58,7 @@ def place_of(cgroup_path: str) -> Place:
         user_unit,
         user_slices,
         container[1] if container else None,
+        "/" + "/".join(parts[: container_index + 1]) if container else None,
         pod[1] if pod else None,
         is_claimed=unit is not None and first > unit_index,
         owner_uid=_owner(slices) if manager_uid is None else manager_uid,

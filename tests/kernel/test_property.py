@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, CGROUPS, endpoints, policies, subjects
 
-from portwatch.agent.publisher import cgroup_name
+from portwatch.agent.containers import ContainerBook
+from portwatch.agent.workload_event import shown_name
 from portwatch.errors import PolicyError
 from portwatch.policy.addresses import BITS, Address
 from portwatch.policy.decide import Decision, Endpoint, decide, workload_name
 from portwatch.policy.model import Policy
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 SEED = int(os.environ.get("PORTWATCH_TEST_SEED", "20260102"))
 POLICIES = 75
@@ -137,17 +138,35 @@ def test_the_kernel_agrees_with_the_reference(world: World) -> None:
     assert min(checked.get(v, 0) for v in ("allowed", "denied", "recorded")) >= 30
 
 
+class OneContainer(ContainerBook):
+    """A book by which every cgroup is this container's, as far as the policy can tell."""
+
+    def __init__(self, container: KnownContainer | None) -> None:
+        super().__init__()
+        self._container = container
+
+    def known(self, path: str) -> KnownContainer | None:
+        """Whatever the path."""
+        return self._container
+
+    def is_settled(self, path: str) -> bool:
+        """The next bind is another's."""
+        return False
+
+
 def agree(world: World, policy: Policy, subject: Subject, endpoint: Endpoint, bind: Bind) -> str:
     """Make one bind, TIMES over, and compare everything that the kernel says of it; the verdict."""
     guard = world.guard
     guard.reset()
+    guard.publisher.book = OneContainer(subject.container)
+    guard.publisher.reclassify([subject.cgroup])
     decisions = reference(policy, subject, endpoint)
     decision = decisions[-1][0]
     answers = make(world, subject, endpoint, bind)
     said = decision.errno if decision.verdict == "denied" else "ok"
     assert [answer.said for answer in answers] == [said] * TIMES
     assert guard.binds == {(decision.verdict, endpoint.protocol, bind.socket_family): TIMES}
-    workload = workload_name(policy, subject) or cgroup_name(subject.cgroup)
+    workload = workload_name(policy, subject) or shown_name(subject.cgroup, guard.publisher.book)
     expected: Violations = {}
     for judged, port in decisions:
         if judged.verdict != "allowed":

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from portwatch.agent.collisions import CollisionReports
+from portwatch.agent.containers import ContainerBook
+from portwatch.agent.workload_event import workload_parts
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
@@ -36,6 +38,10 @@ class Names:
     def workload_name(self, cgroup: str, uid: int, gid: int, host_network: bool) -> str:
         """The cgroup's own."""
         return cgroup.strip("/")
+
+    def workload_parts(self, path: str) -> dict[str, Any]:
+        """Its path."""
+        return workload_parts(path, ContainerBook())
 
 
 class Child:

@@ -75,8 +75,10 @@ _CGROUP_GLOBS = (
     "/system.slice/shop-?.service", "/nowhere",
 )  # fmt: skip
 _CONTAINER_GLOBS = ("db", "web-*", "*", CONTAINER_ID[:12], CONTAINER_ID, "d?", "3f2a*")
-_IMAGE_GLOBS = ("postgres", "postgres:16", "postgres:1?", "docker.io/library/postgres", "nginx:latest",
-                "registry.example/*", "*", "sha256:" + "ab" * 32)  # fmt: skip
+_IMAGE_GLOBS = (
+    "postgres", "postgres:16", "postgres:1?", "docker.io/library/postgres", "nginx:latest",
+    "registry.example/*", "*", "sha256:" + "ab" * 32,
+)  # fmt: skip
 _PODS = (POD_UID, "*", f"/kubepods/pod{POD_UID}", "0b1c*", "ffff*")
 _USERS = (0, 7, 1000, 1001, 8, NAMELESS_ID, "1001", "root", "toor", "alice", "ci", "ci*", "*", "no")
 _GROUPS = (0, 7, 50, "50", "staff", "b*", "*", NAMELESS_ID, "nobody")

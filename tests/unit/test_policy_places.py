@@ -23,7 +23,7 @@ CONTAINERS = [
     (f"/machine.slice/libpod-{A}.scope/container", "podman"),
     (f"/libpod_parent/libpod-{A}", "podman"),
     (f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-{A}.scope/container", "podman"),
-    (f"/libpod_parent/{'b' * 63}x/libpod-{A}", "podman"),
+    (f"/libpod_parent/{B}/libpod-{A}", "podman"),  # in a pod
     (f"/kubepods.slice/kubepods-pod{UNDERSCORED}.slice/cri-containerd-{A}.scope", "containerd"),
     (f"/kubepods.slice/kubepods-pod{UNDERSCORED}.slice/crio-{A}.scope/container", "crio"),
     (f"/kubepods/besteffort/pod{UID}/crio-{A}", "crio"),
@@ -36,6 +36,7 @@ CONTAINERS = [
 NO_CONTAINERS = [
     "/",
     "/docker",
+    f"/libpod_parent/{B}",
     "/system.slice/docker.service",
     f"/machine.slice/{CONMON}-{A}.scope",
     f"/libpod_parent/{CONMON}-{A}",
@@ -99,6 +100,8 @@ def test_what_only_looks_like_a_pod(path: str) -> None:
     [
         f"/system.slice/docker-{A}.scope/docker/{B}",
         f"/docker/{A}/docker-{B}.scope",
+        f"/docker/{A}/libpod_parent/{B}/libpod-{B}",
+        f"/batch/{A}/libpod-{B}",
         f"/docker/{A}/kubelet.slice/kubelet-kubepods-pod{UNDERSCORED}.slice/crio-{B}.scope",
         f"/machine.slice/libpod-{A}.scope/libpod-{B}",
     ],
@@ -132,6 +135,7 @@ def test_what_a_unit_names_below_itself_is_claimed(path: str, owner: int) -> Non
 
 DB = KnownContainer("db", ("docker.io/library/postgres:16",))
 VERIFIED = KnownContainer("db", ("docker.io/library/postgres:16",), is_verified=True)
+POD = f"/kubepods/pod{UID}/{A}"
 OWN = f"/system.slice/docker-{A}.scope"
 CLAIMED = f"/system.slice/ci.service/docker-{A}.scope"
 USERS = f"{MANAGER}/app.slice/docker-{A}.scope"
@@ -141,15 +145,16 @@ USER_UNIT = f"{MANAGER}/app.slice/etcd.service/worker"
 @pytest.mark.parametrize(
     ("selector", "matching", "others"),
     [
-        (Selector(container=("db",)), [(OWN, DB), (CLAIMED, VERIFIED)], [(OWN, None), (CLAIMED, DB)]),
+        (Selector(container=("db",)), [(OWN, DB), (CLAIMED, VERIFIED)], [(OWN, None)]),
+        (Selector(container=("db",)), [], [(CLAIMED, DB)]),
         (Selector(container=(A,)), [(OWN, None), (CLAIMED, VERIFIED)], [(CLAIMED, None)]),
         (Selector(container=(A[:12],)), [(OWN, None)], [(OWN.replace("a1", "c3"), None)]),
         (Selector(container=(A[:11],)), [], [(OWN, DB)]),
         (Selector(container=("a1*",)), [], [(OWN, DB)]),  # a glob is over names, never over ids
         (Selector(image=("postgres",)), [(OWN, DB)], [(OWN, None), (CLAIMED, DB), (USERS, DB)]),
-        (Selector(pod=(UID,)), [(f"/kubepods/pod{UID}/{A}", None)], [(f"/x.service/kubepods/pod{UID}", None)]),
-        (Selector(container=("db",), unit=("ci.service",)), [(CLAIMED, DB)], [(USERS, DB), (OWN, DB)]),
-        (Selector(container=("db",), slice=("user-1000.slice",)), [(USERS, DB)], [(CLAIMED, DB)]),
+        (Selector(pod=(UID,)), [(POD, None)], [("/x.service" + POD, None)]),
+        (Selector(container=("db",), unit=("ci.*",)), [(CLAIMED, DB)], [(USERS, DB), (OWN, DB)]),
+        (Selector(container=("db",), slice=("user-*",)), [(USERS, DB)], [(CLAIMED, DB)]),
         (Selector(container=("db",), slice=("app.slice",)), [], [(USERS, DB)]),
         (Selector(unit=("etcd.service",)), [("/a.slice/etcd.service", None)], [(USER_UNIT, None)]),
         (Selector(unit=("*",)), [(USER_UNIT, None)], [("/ci", None)]),  # user@1000.service

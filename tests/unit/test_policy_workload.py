@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portwatch.policy.globs import match_name, match_path
-from portwatch.policy.subject_classes import PathIndex
 from portwatch.policy.places import place_of
+from portwatch.policy.subject_classes import PathIndex
 from portwatch.policy.workload import Selector, Subject
 
 USER = "/user.slice/user-1000.slice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.sharing import find_sharing
 from portwatch.agent.survey import Surveyed
 from portwatch.node.listeners import Listener
@@ -46,7 +47,7 @@ def socket(
 )
 def test_the_newer_one_is_told_with_the_older(sockets: list[Surveyed]) -> None:
     """Whatever the order and the number of sockets: one event, of who came later."""
-    (event,) = find_sharing(sockets)
+    (event,) = find_sharing(sockets, ContainerBook())
     assert (event["kind"], event["shared"]) == ("collision", True)
     assert (event["workload"]["name"], event["holder"]["workload"]["name"]) == ("b", "a")
     assert event["bind"]["network"] == "net:[1]"
@@ -66,4 +67,4 @@ def test_the_newer_one_is_told_with_the_older(sockets: list[Surveyed]) -> None:
 )
 def test_what_is_not_shared_is_not_told(sockets: list[Surveyed]) -> None:
     """One workload, or another address, version, port or network."""
-    assert list(find_sharing(sockets)) == []
+    assert list(find_sharing(sockets, ContainerBook())) == []

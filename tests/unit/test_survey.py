@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
+from portwatch.agent.containers import ContainerBook
 from portwatch.agent.listener_event import listener_event
 from portwatch.agent.survey import Surveyed, scope_of, survey
 from portwatch.agent.survey_child import fold, report
@@ -23,6 +24,7 @@ from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Policy
 
 NOBODYS = AccountTable({}, {})
+BOOK = ContainerBook()
 HOLDER = Holder(
     pid=7, comm="api", exe="/api", cmdline="api -x", uid=1001, gid=1002,
     cgroup="/system.slice/shop-api.service", since="2026-01-02T03:04:05.670000Z",
@@ -95,7 +97,7 @@ def test_a_cgroup_of_any_bytes_can_be_shown() -> None:
     """A name that is no UTF-8 fits a label, a terminal and JSON."""
     odd = judged("{name: c, deny: [9000]}", replace(LISTENER, holder=None, made_in="/a\udcff"))
     assert odd.workload == "/a?"
-    assert listener_event(odd)["workload"]["cgroup"] == "/a\\xff"
+    assert listener_event(odd, BOOK)["workload"]["cgroup"] == "/a\\xff"
 
 
 def test_networks_and_addresses_narrow() -> None:
@@ -204,21 +206,23 @@ def test_a_violating_listener_is_handed_back_once_a_policy() -> None:
     """What was told under this policy is not told again; under another it is."""
     policy = parse("version: 1\nmode: enforce\nconstraints: [{name: c, deny: [1-100]}]\n")
     found = many(3)
-    first = report(SurveyRequest(max_events=2), policy, found, [])
+    first = report(SurveyRequest(max_events=2), policy, found, [], BOOK)
     assert [event["bind"]["port"] for _, event in first.events] == [1, 2]
     assert (first.untold, first.violating) == (1, {"denied": 3})
     known = tuple(number for number, _ in first.events)
-    second = report(SurveyRequest(told=known, told_under=first.policy), policy, found, [])
+    second = report(SurveyRequest(told=known, told_under=first.policy), policy, found, [], BOOK)
     assert [event["bind"]["port"] for _, event in second.events] == [3]
     assert tuple(second.told) == known
-    third = report(SurveyRequest(told=known, told_under="another"), policy, found, [])
+    third = report(SurveyRequest(told=known, told_under="another"), policy, found, [], BOOK)
     assert len(third.events) == 3
 
 
 def test_the_event_has_the_keys_of_a_violation_and_since() -> None:
     """Readers of violations can read it; what is not known is absent."""
     made_elsewhere = replace(LISTENER, made_in="/init.scope")
-    event = listener_event(judged("{name: c, deny: [9000], reason: no}", made_elsewhere))
+    event = listener_event(
+        judged("{name: c, deny: [9000], reason: no}", made_elsewhere), ContainerBook()
+    )
     assert event == {
         "kind": "listener",
         "verdict": "denied",
@@ -245,6 +249,6 @@ def test_the_event_has_the_keys_of_a_violation_and_since() -> None:
         "count": 1,
     }  # fmt: skip
     bare = listener_event(judged("{name: c, deny: [9000], mode: record}", replace(
-        LISTENER, holder=None, made_in=None, network=5, is_host_network=False)))  # fmt: skip
+        LISTENER, holder=None, made_in=None, network=5, is_host_network=False)), BOOK)  # fmt: skip
     assert bare["bind"]["network"] == "net:[5]"
     assert not {"process", "since", "errno", "reason", "socket_workload"} & bare.keys()

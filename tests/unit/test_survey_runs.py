@@ -69,7 +69,7 @@ class Desk:
         self.events: list[dict[str, Any]] = []
         self.shared: list[dict[str, Any]] = []
         tell = self.events.append, self.shared.extend
-        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, self.begin)
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, dict, self.begin)
 
     def begin(self, request: SurveyRequest) -> Any:
         """As begin_survey() does."""
