@@ -6,26 +6,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from container_image import IMAGE, PROGRAM
-from engine_room import EngineRoom
+from engine_server import START_SECONDS, EngineServer
 from product import eventually
 
 from portwatch.node.cgroups import find_cgroup2
 from portwatch.node.paths import HostPaths
-
-START_SECONDS = 30
 
 Endpoint = tuple[str, str, int]
 """Protocol (tcp, udp), address, port."""
@@ -76,7 +70,7 @@ class Container:
 
     def bind(self, *endpoints: Endpoint) -> list[str]:
         """Another process in it (`exec`) binds and ends: what each bind came to."""
-        words = self.engine.cli("exec", self.id, PROGRAM, "--exit", *_written(endpoints))
+        words = self.engine.cli("exec", self.id, PROGRAM, "--exit", *written(endpoints))
         return words.split()
 
     def remove(self) -> None:
@@ -85,52 +79,14 @@ class Container:
 
 
 @dataclass
-class Engine:
-    """A container engine at work. `runtime` is its name in events (podman, docker), `socket` where
-    its Docker-compatible API answers, while it runs."""
+class Engine(EngineServer):
+    """Podman or Docker: the same words for both."""
 
-    runtime: str
-    room: EngineRoom
-    socket: Path
     client: Sequence[str]
-    server: Sequence[str]
-    environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def path(self) -> str:
-        """The cgroup that all its containers are below."""
-        return f"/{self.room.cgroup.relative_to(find_cgroup2(HostPaths()))}"
-
-    @property
-    def log(self) -> str:
-        """What the API's server has said."""
-        return self.socket.with_suffix(".log").read_text()
 
     def cli(self, *arguments: object) -> str:
         """The engine's own command: its output."""
         return self.room.run(*self.client, *arguments, env=os.environ | self.environment)
-
-    def start(self) -> None:
-        """Serve the API; returns once the engine answers."""
-        with self.socket.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.room.command(*self.server),
-                env=os.environ | self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        eventually(self._answers, START_SECONDS, f"{self.runtime} answers")
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the API's server, stopped by a test (SIGSTOP) or not; its containers stay."""
-        if self.process:
-            self.process.send_signal(number)
-            self.process.send_signal(signal.SIGCONT)
-            self.process.wait(START_SECONDS)
-            self.process = None
-        self.socket.unlink(missing_ok=True)
 
     def run(
         self,
@@ -154,16 +110,9 @@ class Engine:
     def run_with(self, name: str, binds: Sequence[Endpoint], options: Sequence[str]) -> Container:
         """The same with nothing but these options."""
         words = ["run", "--detach", f"--name={name}", *options, IMAGE, PROGRAM]
-        return Container(self, self.cli(*words, *_written(binds)).strip(), name, len(binds))
-
-    def _answers(self) -> bool:
-        assert self.process and self.process.poll() is None, self.log
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(self.socket))
-            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return b" 200 " in client.recv(64)
-        return False
+        return Container(self, self.cli(*words, *written(binds)).strip(), name, len(binds))
 
 
-def _written(endpoints: Iterable[Endpoint]) -> list[str]:
+def written(endpoints: Iterable[Endpoint]) -> list[str]:
+    """Endpoints as the program in the image is given them."""
     return ["/".join(map(str, endpoint)) for endpoint in endpoints]

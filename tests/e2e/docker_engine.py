@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from container_image import IMAGE, image_archive
+from container_image import image_archive
 from containers import Engine
 from engine_room import engine_room
 
@@ -33,10 +33,10 @@ def docker(cgroup: Path) -> Iterator[Engine]:
     try:
         with engine_room(cgroup) as room:
             server = [*DAEMON, f"--host=unix://{api}"]
-            engine = Engine("docker", room, api, client, server)
+            engine = Engine("docker", room, api, server, client)
             try:
                 engine.start()
-                engine.cli("import", image_archive(), IMAGE)
+                engine.cli("load", "--input", image_archive())
                 yield engine
             finally:
                 engine.stop()

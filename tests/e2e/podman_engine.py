@@ -57,8 +57,8 @@ def podman(cgroup: Path, serving: bool = True) -> Iterator[Podman]:
     try:
         with engine_room(cgroup) as room:
             settings_at = {"CONTAINERS_CONF": str(settings)}
-            engine = Podman("podman", room, api, client, server, settings_at)
-            engine.cli("import", image_archive(), IMAGE)
+            engine = Podman("podman", room, api, server, client, environment=settings_at)
+            engine.cli("load", "--input", image_archive())
             try:
                 if serving:
                     engine.start()

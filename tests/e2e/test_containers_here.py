@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import Engine
+from containerd_engine import Containerd, PodContainer, containerd
+from containers import Container, Engine
 from docker_engine import docker
+from engine_server import EngineServer
 from podman_engine import Podman, podman
 from product import eventually
 from scratch import temporary_cgroup
@@ -154,14 +156,34 @@ def test_podman_needs_no_api() -> None:
         assert _get(engine, f"/containers/{container.id}/json")["Name"] == "/early"
 
 
-@pytest.mark.parametrize("started", [podman, docker], ids=["podman", "docker"])
-def test_nothing_is_left(started: Callable[[Path], AbstractContextManager[Engine]]) -> None:
+def test_a_kubelets_containers_are_where_it_puts_them() -> None:
+    """containerd's are below their pod's cgroup; they stay, and CRI answers, after it has gone."""
+    uid = "6a3d7c0e-8a53-4f0c-9f58-2e9c6d7b1a40"
+    with temporary_cgroup() as cgroup, containerd(cgroup / "containerd") as engine:
+        pod = engine.pod("web-0", uid, namespace="shop")
+        containers = [engine.run(pod, name, ("tcp", "127.0.0.1", 0)) for name in ("app", "proxy")]
+        for container in containers:
+            assert container.said == ["ok"]
+            assert container.path == f"{engine.path}/kubepods/besteffort/pod{uid}/{container.id}"
+            assert cgroup_of_process(HOST, container.pid) == container.path
+        engine.stop()
+        assert cgroup_of_process(HOST, containers[0].pid) == containers[0].path
+        engine.start()
+        containers[0].remove()
+        eventually(lambda: cgroup_of_process(HOST, containers[0].pid) is None)
+        assert cgroup_of_process(HOST, containers[1].pid) == containers[1].path
+
+
+@pytest.mark.parametrize("started", [podman, docker, containerd])
+def test_nothing_is_left(
+    started: Callable[[Path], AbstractContextManager[EngineServer]],
+) -> None:
     """After a test that fails, the engine's processes, cgroups, mounts and files are gone, and no
     process of the machine has been moved."""
     before = _machine()
     with temporary_cgroup() as cgroup:
         with pytest.raises(ZeroDivisionError), started(cgroup / "engine") as engine:
-            container = engine.run("left")
+            container = _any_container(engine)
             pids = _processes(cgroup)
             assert container.pid in pids and len(pids) > 2
             raise ZeroDivisionError
@@ -169,6 +191,13 @@ def test_nothing_is_left(started: Callable[[Path], AbstractContextManager[Engine
     eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20)
     assert not engine.socket.parent.exists()
     assert _machine() == before
+
+
+def _any_container(engine: EngineServer) -> Container | PodContainer:
+    if isinstance(engine, Containerd):
+        return engine.run(engine.pod("left", "left"), "left")
+    assert isinstance(engine, Engine)
+    return engine.run("left")
 
 
 def _processes(cgroup: Path) -> list[int]:
