@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
@@ -107,7 +107,7 @@ class Containerd(EngineServer):
 
     def pod(self, name: str, uid: str, namespace: str = "default") -> Pod:
         """A pod on the host's network, its cgroup where kubelet puts those of best effort."""
-        pod = Pod("", name, namespace, uid, b"")
+        pod = Pod("", name, namespace, uid, b"")  # made below
         parent = field(1, f"{self.path}/kubepods/besteffort/pod{uid}")
         message = b"".join(
             [
@@ -118,7 +118,7 @@ class Containerd(EngineServer):
             ]
         )
         answer = cri_calls.call(self.socket, "RunPodSandbox", field(1, message))
-        return Pod(cri_calls.text(answer, 1), name, namespace, uid, message)
+        return replace(pod, id=cri_calls.text(answer, 1), message=message)
 
     def run(
         self, pod: Pod, name: str, *binds: Endpoint, labels: Mapping[str, str] | None = None
@@ -137,18 +137,10 @@ class Containerd(EngineServer):
                 field(15, field(2, field(3, HOST_NETWORK))),  # linux.security_context
             ]
         )
-        made = cri_calls.call(
-            self.socket,
-            "CreateContainer",
-            field(1, pod.id),
-            field(2, message),
-            field(3, pod.message),
-        )
-        container = PodContainer(
-            self, cri_calls.text(made, 1), name, len(binds), self.socket.with_name(log)
-        )
-        cri_calls.call(self.socket, "StartContainer", field(1, container.id))
-        return container
+        request = field(1, pod.id) + field(2, message) + field(3, pod.message)
+        made = cri_calls.text(cri_calls.call(self.socket, "CreateContainer", request), 1)
+        cri_calls.call(self.socket, "StartContainer", field(1, made))
+        return PodContainer(self, made, name, len(binds), self.socket.with_name(log))
 
     def answers(self) -> bool:
         """Whether CRI does now."""
