@@ -50,7 +50,7 @@ int main(int count, char **words)
 		if (!strcmp(words[i], "--exit")) {
 			staying = false;
 		} else {
-			char *protocol = strtok(words[i], "/");
+			char *protocol = strtok(strdup(words[i]), "/"); /* /proc shows words */
 			char *address = strtok(NULL, "/");
 			char *port = strtok(NULL, "/");
 
