@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from portwatch.node.engines.engine import BATCH, Engine, OpenEngine, open_engine, runs_in
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.question_queue import QuestionQueue, QueueClock
-from portwatch.node.engines.sockets import EngineSocket, well_known_sockets
+from portwatch.node.engines.sockets import SYSTEM, EngineSocket, well_known_sockets
 from portwatch.node.paths import HostPaths
 
 MAX_WANTED = 4096
-MAX_SOCKETS = 64  # each has a thread while something is wanted of it, and users may have engines
+MAX_SOCKETS = 64  # each has a thread while something is wanted of it
+# Users may have engines, and cgroups that look like containers, as many as they like: half of
+# either is the machine's own.
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ class ContainerLookups:
     def want(self, wanted: Wanted) -> bool:
         """Ask for a container, unless it is being asked for; False where too many are."""
         sockets = engine_sockets(self._host, self._given, wanted)
+        is_users = wanted.verify or wanted.owner_uid != SYSTEM
         with self._lock:
-            if self._ready < 0 or self._waiting() + len(sockets) > MAX_WANTED:
+            if self._ready < 0 or self._waiting() + len(sockets) > _room(MAX_WANTED, is_users):
                 return False
             desks = [self._desk(socket) for socket in sockets]
             for desk in desks:
@@ -126,8 +129,9 @@ class ContainerLookups:
         """Return by socket, `RUNTIME=PATH`, why answers that are wanted do not come now."""
         with self._lock:
             problems = {str(socket): desk.problem() for socket, desk in self._desks.items()}
-            if self._waiting() >= MAX_WANTED:
-                problems["engines"] = f"{MAX_WANTED:,} answers are wanted; no more are asked for"
+            waiting = self._waiting()
+            if waiting >= _room(MAX_WANTED, is_users=True):
+                problems["engines"] = f"{waiting:,} answers are wanted; there is no room for all"
         return {name: problem for name, problem in problems.items() if problem}
 
     def close(self) -> None:
@@ -146,7 +150,7 @@ class ContainerLookups:
     def _desk(self, socket: EngineSocket) -> _Desk | None:
         """Return a socket's desk, a new one if need be; None where too many are in use."""
         if socket not in self._desks:
-            if len(self._desks) >= MAX_SOCKETS:
+            if len(self._desks) >= _room(MAX_SOCKETS, socket.owner_uid != SYSTEM):
                 idle = [known for known, desk in self._desks.items() if not desk.waiting()]
                 if not idle:
                     return None
@@ -194,10 +198,17 @@ class ContainerLookups:
             os.eventfd_write(self._ready, 1)
 
 
+def _room(limit: int, is_users: bool) -> int:
+    return limit // 2 if is_users else limit
+
+
 def engine_sockets(
     host: HostPaths, given: Sequence[EngineSocket], wanted: Wanted
 ) -> list[EngineSocket]:
-    """Return which sockets to ask: those that are there, or else all where its runtime is known."""
+    """Return which sockets to ask: those that are there, or else all where its runtime is known.
+
+    In a user's directory nothing is looked at, as that user may have mounted there what hangs.
+    """
     own = [socket for socket in given if socket.owner_uid == wanted.owner_uid]
     replaced = {socket.runtime for socket in own}
     known = well_known_sockets(host, wanted.owner_uid)
@@ -206,5 +217,7 @@ def engine_sockets(
         for socket in [*own, *(one for one in known if one.runtime not in replaced)]
         if wanted.runtime in (None, socket.runtime)
     ]
+    if wanted.owner_uid != SYSTEM:
+        return candidates
     there = [socket for socket in candidates if os.path.lexists(socket.path)]
     return there if there or wanted.runtime is None else candidates

@@ -194,7 +194,7 @@ class QuestionQueue(Generic[Item, Answer]):
             was, self._problem = self._problem, reason
             closed = self._closed
         if was != reason and not closed:
-            log.warning("%s: %s; its containers have no names", self._name, reason)
+            log.warning("ignoring %s for now: %s", self._name, reason)
 
 
 def _back_off(failures: int) -> float:
