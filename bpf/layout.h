@@ -236,11 +236,15 @@ struct event {
 	__u8 cmdline_bytes; /* of these, each argument with its NUL */
 };
 
-/* A cgroup was made or removed, in any hierarchy: `path` tells the place below its root. */
+/* A cgroup was made or removed: `path` tells the place below its hierarchy's root. That is cgroup2,
+ * but where `id` is 0, which is where this kernel does not tell: there it is any. */
 struct cgroup_event {
 	__u64 time_ns;
+	__u64 id;
 	__u32 kind; /* EVENT_CGROUP */
 	__u32 removed;
+	__u32 pid; /* process that made or removed it, initial pid namespace */
+	__u32 pad;
 	char path[CGROUP_PATH_BYTES];
 };
 

@@ -29,6 +29,13 @@ static __always_inline u64 parent_cgroup(u64 cgroup)
 	return read_u64(cgroup + OFFSET_CGROUP_PARENT);
 }
 
+#define CGROUP2 0 /* hierarchy_id of cgrp_dfl_root, as in /proc/PID/cgroup */
+
+static __always_inline u32 hierarchy_of_cgroup(u64 cgroup)
+{
+	return read_u32(read_u64(cgroup + OFFSET_CGROUP_ROOT) + OFFSET_HIERARCHY_ID);
+}
+
 /* Whether the bind hooks would see this socket: those that are on a cgroup see what was made in it
  * or below. */
 static __always_inline bool is_ours(const struct control *control, u64 sock)

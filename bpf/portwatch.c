@@ -138,20 +138,30 @@ int post_bind6(struct bpf_sock *sock)
 	return after_bind(control, mark, sock, &bind);
 }
 
-static __always_inline int tell_cgroup(const char *path, u32 removed)
+static __always_inline int tell_cgroup(struct bpf_raw_tracepoint_args *context, u32 removed)
 {
-	struct cgroup_event *event = bpf_ringbuf_reserve(MAP(cgroup_events), sizeof(*event), 0);
+	u64 cgroup = context->args[0], id = 0;
 	struct counters *counters = at(MAP(counters), 0);
+	struct cgroup_event *event;
 
+#ifdef HAVE_KERNEL_TYPES
+	if (hierarchy_of_cgroup(cgroup) != CGROUP2)
+		return 0;
+	id = id_of_cgroup(cgroup);
+#endif
+	event = bpf_ringbuf_reserve(MAP(cgroup_events), sizeof(*event), 0);
 	if (!event) {
 		if (counters)
 			__sync_fetch_and_add(&counters->cgroup_events_lost, 1);
 		return 0;
 	}
 	event->time_ns = bpf_ktime_get_boot_ns();
+	event->id = id;
 	event->kind = EVENT_CGROUP;
 	event->removed = removed;
-	bpf_probe_read_kernel_str(event->path, sizeof(event->path), path);
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->pad = 0;
+	bpf_probe_read_kernel_str(event->path, sizeof(event->path), (char *)context->args[1]);
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
@@ -159,10 +169,10 @@ static __always_inline int tell_cgroup(const char *path, u32 removed)
 /* TP_PROTO(struct cgroup *cgrp, const char *path) */
 int cgroup_mkdir(struct bpf_raw_tracepoint_args *context)
 {
-	return tell_cgroup((const char *)context->args[1], 0);
+	return tell_cgroup(context, 0);
 }
 
 int cgroup_rmdir(struct bpf_raw_tracepoint_args *context)
 {
-	return tell_cgroup((const char *)context->args[1], 1);
+	return tell_cgroup(context, 1);
 }

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from portwatch.agent.account_words import AccountWords
+from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.path_watch import PathWatch
-from portwatch.errors import PortwatchError
 from portwatch.node.accounts import AccountTable
 from portwatch.node.errand import Errand
 
@@ -53,7 +53,7 @@ class AccountWatch:
         self._words = AccountWords()
         self._accounts = AccountTable({}, {})
         self._missing: set[tuple[str, str]] = set()  # from one reading, not yet confirmed
-        self._running: Errand[AccountTable] | None = None
+        self._run = ErrandRun(selector, self._take, self._fail)
         self._due = float("inf")
         self._last_warning = ""
         self._files = PathWatch(FILES)
@@ -66,7 +66,7 @@ class AccountWatch:
 
     def follow(self, words: AccountWords, accounts: AccountTable) -> None:
         """From now on these words count, which meant these accounts when they came into force."""
-        self._end_child()
+        self._run.close()
         self._words = words
         self._accounts = words.among(accounts)
         self._missing = set()
@@ -77,45 +77,22 @@ class AccountWatch:
         """Start what is due, end what takes too long; `now` is monotonic, in seconds."""
         if self._files.settled(now):
             self._due = min(self._due, now) if self._words != AccountWords() else self._due
-        if self._running is not None:
-            self._running.overdue()
-        elif now >= self._due:
+        self._run.tick()
+        if not self._run.is_running and now >= self._due:
             self._due = now + PERIOD_SECONDS
-            self._start()
+            self._run.start(lambda: self._begin(self._words))
 
     def close(self) -> None:
         """Stop watching, and end the child if there is one."""
-        self._end_child()
+        self._run.close()
         self._selector.unregister(self._files)
         self._files.close()
 
     def _notice(self) -> None:
         self._files.notice(time.monotonic())
 
-    def _start(self) -> None:
-        try:
-            self._running = self._begin(self._words)
-        except (PortwatchError, OSError) as err:
-            self._warn(str(err))
-            return
-        self._selector.register(self._running, selectors.EVENT_READ, self._read)
-
-    def _end_child(self) -> None:
-        if self._running is not None:
-            self._selector.unregister(self._running)
-            self._running.close()
-            self._running = None
-
-    def _read(self) -> None:
-        errand = self._running
-        if errand is None or not errand.read():
-            return
-        self._selector.unregister(errand)
-        self._running = None
-        try:
-            self._take(errand.result())
-        except PortwatchError as err:
-            self._warn(f"{err.message}: accounts stay what they were")
+    def _fail(self, reason: str) -> None:
+        self._warn(f"{reason}: accounts stay what they were")
 
     def _take(self, found: AccountTable) -> None:
         before = self._accounts

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from ctypes import sizeof
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from portwatch.agent.account_watch import AccountWatch
 from portwatch.agent.account_words import AccountWords, accounts_of
@@ -26,7 +26,7 @@ from portwatch.agent.event_format import Event, EventFormat
 from portwatch.agent.hub import EventHub, socket_path
 from portwatch.agent.path_watch import PathWatch
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
-from portwatch.agent.publisher import Publisher, now_stored
+from portwatch.agent.publisher import CgroupChange, Publisher, now_stored
 from portwatch.agent.state import AgentState
 from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.survey_runs import SurveyRuns
@@ -46,6 +46,16 @@ TICK_SECONDS = 0.5
 RESCAN_SECONDS = 60.0
 TAILS_AT_ONCE = 200
 Emit = Callable[[Event, bytes], None]
+
+
+class SideWork(Protocol):
+    """What is done in the agent's loop, and is not its own work."""
+
+    def join(self, selector: selectors.BaseSelector) -> None:
+        """Begin: what becomes readable has a function without arguments as its data."""
+
+    def tick(self) -> None:
+        """Called after every wake-up."""
 
 
 class Agent:
@@ -138,9 +148,9 @@ class Agent:
             }
         )
 
-    def run(self, when_serving: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGINT or SIGTERM, which from `when_serving` on end it in good order;
-        NotLoaded where the pins are taken away."""
+    def run(self, beside: SideWork | None = None) -> None:
+        """Serve until SIGINT or SIGTERM; NotLoaded where the pins are taken away. `beside` is done
+        in the same loop."""
         self._listen_to_signals()
         for source, handle in (
             (self._events, self._read_events),
@@ -151,11 +161,14 @@ class Agent:
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
         self._publisher.rescan()
-        when_serving()
+        if beside is not None:
+            beside.join(self._selector)
         while not self._stopping:
             for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
                 key.data()
             self._tick()
+            if beside is not None:
+                beside.tick()
             self._tell_tails()
         self._drain()
 
@@ -196,6 +209,7 @@ class Agent:
         """Tell of the next records; False where there were none."""
         records = self._events.read()
         if records:
+            self._read_cgroup_events()  # a bind is told of by the name of its cgroup
             self._containers.find_networks()
         for record in records:
             raw = layout.Event.from_buffer_copy(record)
@@ -209,11 +223,13 @@ class Agent:
 
     def _read_cgroup_events(self) -> None:
         """All that the ring holds at once: one look at each place, one turn with the lock."""
-        records = map(layout.CgroupEvent.from_buffer_copy, self._cgroup_events.read())
-        told = [(os.fsdecode(record.path), record.removed) for record in records]
-        if any(removed for _, removed in told):
+        records = list(map(layout.CgroupEvent.from_buffer_copy, self._cgroup_events.read()))
+        for record in records:
+            if not record.removed:
+                self._containers.made_by(os.fsdecode(record.path), record.pid)
+        if any(record.removed for record in records):
             self._format.cgroups_changed()
-        self._publisher.classify_all(path for path, _ in told)
+        self._publisher.follow(map(_change, records))
 
     def _read_containers(self) -> None:
         """What engines say can change who a cgroup is; remembered verdicts go with a new policy."""
@@ -289,7 +305,7 @@ class Agent:
         self._tell({"kind": "policy", "result": "refused", "errors": problems})
 
     def _publish_for(self, accounts: AccountTable) -> None:
-        """What is in force, for these accounts, which another's policy may have more of."""
+        """What is in force, anew for these accounts; another's policy may name more of them."""
         if not self._publisher.superseded():
             self._publish_again(accounts)
 
@@ -338,3 +354,9 @@ class Agent:
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         self._hub.publish(line)
         self._emit_outside(event, line)
+
+
+def _change(record: layout.CgroupEvent) -> CgroupChange:
+    path = os.fsdecode(record.path)
+    is_cut = len(record.path) == layout.CGROUP_PATH_BYTES - 1
+    return CgroupChange(path, record.id, bool(record.removed), is_cut)

@@ -22,8 +22,8 @@ from portwatch.agent.collision_event import (
     left_event,
     sharing_event,
 )
+from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.event_format import Event
-from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
 from portwatch.node.errand import Errand
@@ -97,13 +97,12 @@ class CollisionReports:
         self._readings = readings
         self._publisher = publisher
         self._format = event_format
-        self._selector = selector
         self._tell = tell
         self._begin = begin
         self._clock = clock
         self._cases: OrderedDict[object, _Case] = OrderedDict()
         self._told = dict(readings.collisions())
-        self._search: Errand[list[list[Listener]]] | None = None
+        self._search = ErrandRun(selector, self._conclude_all, self._search_failed)
         self._searched: list[tuple[_Case, _Wanted]] = []
         self._next_search = 0.0
         self._sharing: dict[object, float] = {}  # who was told to share what, until when
@@ -127,10 +126,8 @@ class CollisionReports:
 
     def tick(self, now: float) -> None:
         """Start a search for what is due; `now` is monotonic, in seconds."""
-        if self._search is not None:
-            self._search.overdue()
-            return
-        if not self._cases or now < self._next_search:
+        self._search.tick()
+        if self._search.is_running or not self._cases or now < self._next_search:
             return
         due = [case for case in self._cases.values() if now >= case.due]
         for case in due:
@@ -148,7 +145,7 @@ class CollisionReports:
 
     def close(self) -> None:
         """End the search; tell the counts that are left, without their holders."""
-        self._end_search()
+        self._search.close()
         for case in self._cases.values():
             if case.key and self._untold(case.key):
                 self._conclude(case, case.wanted, [])
@@ -164,34 +161,17 @@ class CollisionReports:
             return
         self._next_search = now + SEARCH_SECONDS
         self._searched = [(case, case.wanted) for case in cases]
-        try:
-            self._search = self._begin([_question(case.wanted.raw) for case in cases])
-        except (PortwatchError, OSError) as err:
-            self._conclude_all([[] for _ in cases], str(err))
-            return
-        self._selector.register(self._search, selectors.EVENT_READ, self._read)
+        self._search.start(
+            lambda: self._begin([_question(case.wanted.raw) for case in cases]),
+        )
 
-    def _read(self) -> None:
-        search = self._search
-        if search is None or not search.read():
-            return
-        self._selector.unregister(search)
-        self._search = None
-        try:
-            self._conclude_all(search.result())
-        except PortwatchError as err:
-            self._conclude_all([[] for _ in self._searched], err.message)
-
-    def _end_search(self) -> None:
-        if self._search is not None:
-            self._selector.unregister(self._search)
-            self._search.close()
-            self._search = None
-
-    def _conclude_all(self, found: Sequence[list[Listener]], error: str = "") -> None:
-        if error and not self._warned:
+    def _search_failed(self, reason: str) -> None:
+        if not self._warned:
             self._warned = True
-            log.warning("collisions are told without their holders: %s", error)
+            log.warning("collisions are told without their holders: %s", reason)
+        self._conclude_all([[] for _ in self._searched])
+
+    def _conclude_all(self, found: list[list[Listener]]) -> None:
         for (case, wanted), holders in zip(self._searched, found, strict=True):
             self._conclude(case, wanted, holders)
         self._searched = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from portwatch.agent.container_asking import wanted_of
 from portwatch.agent.containers import ContainerBook
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.engines.conmon import Monitored, monitor_above, monitors
 from portwatch.node.engines.lookups import ContainerLookups
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.netns import network_of_cgroup
@@ -70,6 +71,24 @@ class ContainerWatch:
                 self._networks[cgroup] = NETWORK_TRIES
             if not self._book.is_settled(cgroup):
                 self._lookups.want(wanted_of(cgroup))
+
+    def made_by(self, path: str, pid: int) -> None:
+        """A process makes a container's cgroup: what watches over it may know its name already."""
+        place = place_of(path)
+        if place.container is None or place.container.runtime not in (None, "podman"):
+            return
+        if not self._book.facts(path):
+            self._learn(monitor_above(self._host, pid), path)
+
+    def search_monitors(self) -> None:
+        """At start: the monitors of all the containers that are there."""
+        waiting = {cgroup for cgroup in self._below if not self._book.facts(cgroup)}
+        if not waiting:
+            return
+        monitored = {(one.owner_uid, one.facts.id): one for one in monitors(self._host)}
+        for cgroup in waiting:
+            wanted = wanted_of(cgroup)
+            self._learn(monitored.get((wanted.owner_uid, wanted.id)), cgroup)
 
     def gone(self, path: str) -> None:
         """A cgroup that is there no more."""
@@ -143,6 +162,11 @@ class ContainerWatch:
     def close(self) -> None:
         """Ask no more."""
         self._lookups.close()
+
+    def _learn(self, monitored: Monitored | None, cgroup: str) -> None:
+        """A user's monitor speaks for that user's containers only."""
+        if monitored is not None and monitored.owner_uid == place_of(cgroup).owner_uid:
+            self._book.learn(cgroup, monitored.facts, is_verified=False)
 
     def _warn(self) -> None:
         problems = self._lookups.problems()

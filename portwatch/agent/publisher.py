@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,7 +43,19 @@ from portwatch.policy.model import DEFAULT_NAME, Mode, Policy
 log = logging.getLogger(__name__)
 
 MANY_NAMES = 16384
+MAX_DEPARTED = 1024
 MAP_IS_FULL = (errno.E2BIG, errno.ENOSPC, errno.ENOMEM)
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupChange:
+    """A cgroup was made, or removed. `number`: its id, 0 where the kernel does not tell, and then
+    the path may be one of another hierarchy. `is_cut`: the path was too long for the record."""
+
+    path: str
+    number: int
+    removed: bool
+    is_cut: bool = False
 
 
 class FollowsCgroups(Protocol):
@@ -94,6 +107,7 @@ class Publisher:
         }
         self._names_map = pin_dir.open_map("names")
         self.names = Names(self._names_map)
+        self._departed: OrderedDict[int, str] = OrderedDict()  # ids are not given twice
         self.unclassified = 0
         self.live: Published | None = None
 
@@ -154,6 +168,30 @@ class Publisher:
         """
         return path in self.classify_all([path])
 
+    def follow(self, changes: Iterable[CgroupChange]) -> None:
+        """Take what the kernel says of cgroups that were made and removed, in its order."""
+        made: dict[str, int] = {}
+        unsure = []
+        for change in changes:
+            if not change.number or change.is_cut or not self._tree.is_whole:
+                unsure.append(change.path)
+            elif change.removed:
+                self._depart(change)
+                if made.get(change.path) == change.number:
+                    del made[change.path]
+            else:
+                made[change.path] = change.number
+        if self.live is not None:
+            known = self.live.ids
+            for path, number in made.items():
+                if known.get(path, number) != number:
+                    self._drop(path, self.live)
+            fresh = {path: number for path, number in made.items() if path not in known}
+            if fresh:
+                self._enter_live(fresh)
+        if unsure:
+            self.classify_all(unsure)
+
     def classify_all(self, paths: Iterable[str]) -> dict[str, int]:
         """Look again at places where cgroups were made or removed: what is gone is dropped, what
         is new is entered at once. Path → id of those that are there."""
@@ -208,8 +246,9 @@ class Publisher:
             self.names.forget_all_but({*counted, *self.names.known_numbers(used)})
 
     def path_of(self, cgroup: int) -> str | None:
-        """The path of a cgroup id; None where it is not classified."""
-        return self.live.paths.get(cgroup) if self.live else None
+        """The path of a cgroup id, also of one that has just gone; None where it is not known."""
+        here = self.live.paths.get(cgroup) if self.live else None
+        return here or self._departed.get(cgroup)
 
     def is_at(self, path: str, cgroup: int) -> bool:
         """Whether the cgroup at `path` now is the one with this id."""
@@ -296,6 +335,15 @@ class Publisher:
                 published.remember(path, number)
         if self._follower is not None:
             self._follower.seen(found)
+
+    def _depart(self, change: CgroupChange) -> None:
+        """It may have gone before it was entered, or before a bind in it is told of."""
+        path = self.live.paths.get(change.number, change.path) if self.live else change.path
+        if self.live is not None and self.live.ids.get(path) == change.number:
+            self._drop(path, self.live)
+        self._departed[change.number] = path
+        if len(self._departed) > MAX_DEPARTED:
+            self._departed.popitem(last=False)
 
     def _drop(self, path: str, published: Published) -> None:
         if self._follower is not None:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest, begin_survey
-from portwatch.errors import PortwatchError
 from portwatch.node.errand import Errand
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,12 @@ class SurveyRuns:
     ) -> None:
         self._pin_dir = pin_dir
         self._max_series = max_series
-        self._selector = selector
         self._state = state
         self._tell = tell
         self._tell_sharing = tell_sharing
         self._containers = containers
         self._begin = begin
-        self._running: Errand[SurveyReport] | None = None
+        self._run = ErrandRun(selector, self._take, self._fail)
         self._due = float("inf")  # nothing is judged before there is a policy
         self._told_under = ""
         self._told: list[int] = []
@@ -68,22 +67,18 @@ class SurveyRuns:
 
     def tick(self, now: float) -> None:
         """Start what is due, end what takes too long; `now` is monotonic, in seconds."""
-        if self._running is not None:
-            self._running.overdue()
-        elif now >= self._due:
+        self._run.tick()
+        if not self._run.is_running and now >= self._due:
             self._due = now + PERIOD_SECONDS
-            self._start()
+            self._run.start(lambda: self._begin(self._request()))
 
     def close(self) -> None:
         """End the child, if there is one."""
-        if self._running is not None:
-            self._selector.unregister(self._running)
-            self._running.close()
-            self._running = None
+        self._run.close()
 
-    def _start(self) -> None:
+    def _request(self) -> SurveyRequest:
         room = max(MAX_TOLD - len(self._told), 0)
-        request = SurveyRequest(
+        return SurveyRequest(
             pin_dir=self._pin_dir,
             told_under=self._told_under,
             told=tuple(self._told),
@@ -91,24 +86,10 @@ class SurveyRuns:
             max_events=min(EVENTS_AT_ONCE, room),
             containers=self._containers(),
         )
-        try:
-            self._running = self._begin(request)
-        except (PortwatchError, OSError) as err:
-            self._warn(str(err))
-            return
-        self._selector.register(self._running, selectors.EVENT_READ, self._read)
 
-    def _read(self) -> None:
-        errand = self._running
-        if errand is None or not errand.read():
-            return
-        self._selector.unregister(errand)
-        self._running = None
-        try:
-            self._take(errand.result())
-        except PortwatchError as err:
-            self._warn(err.message)
-            self._due = min(self._due, time.monotonic() + RETRY_SECONDS)
+    def _fail(self, reason: str) -> None:
+        self._warn(reason)
+        self._due = min(self._due, time.monotonic() + RETRY_SECONDS)
 
     def _take(self, report: SurveyReport) -> None:
         self._state.listeners = report.series

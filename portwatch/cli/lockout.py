@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import selectors
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.survey_report import SurveyReport, SurveyRequest, begin_survey
 from portwatch.errors import PortwatchError
@@ -23,48 +25,71 @@ class LockoutCheck:
     """Begun as soon as the policy is known, since it takes a while; nothing need wait for it: what
     listens is touched at its next bind only.
 
+    Prints them on stderr, with the command that detaches everything; only where any is denied.
     `below` is the cgroup that portwatch is attached to: others are not touched. `engines` as the
     option has them.
     """
 
-    def __init__(self, loaded: LoadedPolicy, below: str, engines: Sequence[str]) -> None:
+    def __init__(
+        self, loaded: LoadedPolicy, pin_dir: Path, below: str, engines: Sequence[str]
+    ) -> None:
+        self._pin_dir = pin_dir
         self._survey: Errand[SurveyReport] | None = None
+        self._run: ErrandRun[SurveyReport] | None = None
         if not _denies(loaded.policy):
             return
         try:
             self._survey = _begin(loaded, below, engines)
         except PortwatchError as err:
-            click.echo(f"portwatch: warning: {err.message}", err=True)
+            _warn(err.message)
 
-    def warn(self, pin_dir: Path) -> None:
-        """Print them on stderr, with the command that detaches everything; only where any is
-        denied."""
+    def join(self, selector: selectors.BaseSelector) -> None:
+        """Print from a loop, when it is done."""
+        survey = self._survey
+        if survey is not None:
+            self._run = ErrandRun(selector, self._print, _warn)
+            self._run.start(lambda: survey)
+
+    def tick(self) -> None:
+        """Now and then, in that loop."""
+        if self._run is not None:
+            self._run.tick()
+
+    def wait(self) -> None:
+        """Print now, once it is done."""
         if self._survey is None:
             return
         try:
-            found = self._survey.wait()
+            self._print(self._survey.wait())
         except PortwatchError as err:
-            click.echo(f"portwatch: warning: {err.message}", err=True)
-            return
-        _print(found, pin_dir)
+            _warn(err.message)
 
     def close(self) -> None:
         """End the child, if it is not needed any more."""
-        if self._survey is not None:
+        if self._run is not None:
+            self._run.close()
+        elif self._survey is not None:
             self._survey.close()
+
+    def _print(self, found: SurveyReport) -> None:
+        _print(found, self._pin_dir)
 
 
 def warn_of_lockouts(
     loaded: LoadedPolicy, pin_dir: Path, below: str, engines: Sequence[str]
 ) -> None:
     """The whole check at once."""
-    with closing(LockoutCheck(loaded, below, engines)) as check:
-        check.warn(pin_dir)
+    with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
+        check.wait()
+
+
+def _warn(reason: str) -> None:
+    click.echo(f"portwatch: warning: {reason}", err=True)
 
 
 def _print(found: SurveyReport, pin_dir: Path) -> None:
     for text in found.not_seen:
-        click.echo(f"portwatch: warning: what listens in {text}", err=True)
+        _warn(f"what listens in {text}")
     count = found.violating.get("denied", 0)
     if not count:
         return

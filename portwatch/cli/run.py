@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -101,11 +100,9 @@ def run(
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
-                    with closing(
-                        LockoutCheck(loaded, tree.path_below(target), engines)
-                    ) as lockouts:
-                        warn = partial(lockouts.warn, pin_dir)
-                        serve(pins, tree, source, loaded, listen, max_series, emit, warn, sockets)
+                    below = tree.path_below(target)
+                    with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
+                        serve(pins, tree, source, loaded, listen, max_series, emit, check, sockets)
                 ready = True
             except _EndedEarly:
                 ready = False

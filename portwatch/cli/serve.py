@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 import click
 
-from portwatch.agent.agent import Agent, Emit
+from portwatch.agent.agent import Agent, Emit, SideWork
 from portwatch.agent.container_asking import names_containers
 from portwatch.agent.container_watch import ContainerWatch
 from portwatch.agent.containers import ContainerBook
@@ -34,10 +34,10 @@ def serve(
     listen: str,
     max_series: int,
     emit: Emit,
-    when_in_force: Callable[[], None],
+    beside: SideWork,
     engines: Sequence[EngineSocket],
 ) -> None:
-    """Put the policy in force and serve until a signal ends it."""
+    """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
     book = ContainerBook()
     with (
         closing(ContainerWatch(tree, HOST, book, engines)) as containers,
@@ -46,6 +46,7 @@ def serve(
     ):
         if names_containers(loaded.policy):
             containers.seen(tree.scan())
+            containers.search_monitors()
             containers.wait(ENGINE_SECONDS)
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
@@ -63,6 +64,6 @@ def serve(
                     f"{web.url}/metrics; Ctrl-C ends it",
                     err=True,
                 )
-                agent.run(when_in_force)
+                agent.run(beside)
             finally:
                 web.stop()

@@ -63,7 +63,12 @@ def _ipv6only(types: KernelTypes) -> Fields:
 def _kernel_types(types: KernelTypes) -> Fields:
     parts = (_task_cgroup, _socket_cgroup, _netns_inode, _ipv6only, _task, _socket)
     found = {name: field for part in parts for name, field in part(types).items()}
-    return {**found, "CGROUP_PARENT": types.field("cgroup", "self.parent")}
+    return {
+        **found,
+        "CGROUP_PARENT": types.field("cgroup", "self.parent"),
+        "CGROUP_ROOT": types.field("cgroup", "root"),
+        "HIERARCHY_ID": types.field("cgroup_root", "hierarchy_id"),
+    }
 
 
 def _system_call(types: KernelTypes) -> Fields:

@@ -260,8 +260,11 @@ class CgroupEvent(ctypes.Structure):
 
     _fields_ = (
         ("time_ns", c_uint64),
+        ("id", c_uint64),
         ("kind", c_uint32),
         ("removed", c_uint32),
+        ("pid", c_uint32),
+        ("pad", c_uint32),
         ("path", c_char * CGROUP_PATH_BYTES),
     )
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from portwatch.errors import KernelError
@@ -43,11 +44,19 @@ def find_cgroup2(host: HostPaths) -> Path:
     return subtree
 
 
+ROOT_ID = 1  # kernfs gives it to a hierarchy's root
+
+
 @dataclass(frozen=True)
 class CgroupTree:
     """All cgroups below a mount point."""
 
     mount_point: Path
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether its root is the hierarchy's: the kernel's paths are the same as ours then."""
+        return self.mount_point.stat().st_ino == ROOT_ID
 
     def scan(self) -> dict[str, int]:
         """Path → id of every cgroup that a path reaches; those that vanish meanwhile are left

@@ -172,7 +172,7 @@ def violations(events: Iterable[Event], home: str, port: int | None = None) -> l
         event
         for event in events
         if event["kind"] == "violation"
-        and event["workload"]["name"].startswith(home)
+        and (event["workload"].get("cgroup") or event["workload"]["name"]).startswith(home)
         and port in (None, event["bind"]["port"])
     ]
 
