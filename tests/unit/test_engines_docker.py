@@ -90,6 +90,7 @@ def test_another_with_the_same_beginning_is_not_taken_for_it(path: Path) -> None
     """Engines filter by prefix: what was not asked for by its whole id is not told."""
     short, long = "c3" * 32, "c3" * 32 + "ff"
     engine = DockerEngine(docker_container(long, "longer"), docker_container(short, "right"))
+    engine.pids = {long: 7}
     with engine.serve(path):
         api = DockerApi(my_socket(path))
         assert [one.name for one in api.find([short])] == ["right"]

@@ -31,6 +31,8 @@ from portwatch.errors import EngineFailed
 from portwatch.node.cgroups import cgroup_of_process
 from portwatch.node.engines import lookups as lookups_module
 from portwatch.node.engines import question_queue, stream
+from portwatch.node.engines.docker_api import DockerApi
+from portwatch.node.engines.engine import runs_in
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.lookups import ContainerLookups, Found, Wanted, engine_sockets
 from portwatch.node.engines.question_queue import QueueClock
@@ -53,6 +55,28 @@ class FastClock(QueueClock):
     def wait(self, condition: threading.Condition, seconds: float) -> None:
         """Wait until notified, or for so long."""
         super().wait(condition, seconds / self.FASTER)
+
+
+class StoppedClock(QueueClock):
+    """Time goes by only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits = 0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def wait(self, condition: threading.Condition, seconds: float) -> None:
+        """Wait until notified, or a moment."""
+        self.waits += 1
+        condition.wait(0.005)
+
+    def looked_at(self) -> None:
+        """Wait until the thread has nothing to do at this time."""
+        waits = self.waits
+        wait_until(lambda: self.waits > waits + 2, "the thread has looked at the time")
 
 
 @pytest.fixture
@@ -339,6 +363,24 @@ def test_an_engine_that_talks_nonsense(host: HostPaths, run: Path, reply: bytes)
         assert list(lookups.problems()) == [f"docker={run}/docker.sock"]
 
 
+def test_an_engine_that_fails_is_left_alone_for_a_while(host: HostPaths, run: Path) -> None:
+    """Ever longer, whatever else comes to be wanted of it meanwhile."""
+    clock = StoppedClock()
+    with (
+        replying(run / "docker.sock", b"garbage") as server,
+        looking_up(host, clock=clock) as lookups,
+    ):
+        lookups.want(wanted(A))
+        for failures, rest_seconds in enumerate((1.0, 2.0, 5.0, 30.0, 30.0), 1):
+            wait_until(lambda n=failures: server.connections == n, "it is asked once more")
+            clock.looked_at()
+            lookups.want(wanted(container_id(f"{failures:02}")))
+            clock.now += rest_seconds - 0.1
+            clock.looked_at()
+            assert server.connections == failures
+            clock.now += 0.2
+
+
 def test_one_that_cannot_be_answered_keeps_no_other_back(host: HostPaths, run: Path) -> None:
     """Podman does not answer for a container that hangs: others asked for with it get names."""
     ids = [container_id(f"{number:02}") for number in range(20)]
@@ -445,6 +487,31 @@ def test_a_container_elsewhere_is_not_verified(host: HostPaths, run: Path) -> No
         assert [one.wanted.id for one in found if one.verified] == [B]
         wait_until(lambda: not lookups._waiting(), "the proof is given up")
         assert lookups.read() == []
+
+
+@pytest.mark.parametrize(
+    ("place", "is_in"),
+    [
+        ("/a/b", True),
+        ("/a/b/nested", True),
+        ("/a", False),
+        ("/a/b-beside", False),
+        ("/a/c", False),
+        ("/", False),
+        ("/x/a/b", False),
+    ],
+)
+def test_a_process_is_in_a_cgroup_or_below_it(tmp_path: Path, place: str, is_in: bool) -> None:
+    """Neither beside it nor above it, however much the paths are alike."""
+    (tmp_path / "4242").mkdir()
+    (tmp_path / "4242/cgroup").write_text(f"1:name=systemd:/a/b\n0::{place}\n")
+    engine = DockerEngine(docker_container("a1", "x"))
+    engine.pids[A] = 4242
+    with engine.serve(tmp_path / "x.sock"):
+        api = DockerApi(my_socket(tmp_path / "x.sock"))
+        assert runs_in(api, A, "/a/b", HostPaths(proc=tmp_path)) is is_in
+        assert not runs_in(api, B, "/a/b", HostPaths(proc=tmp_path))
+        api.close()
 
 
 def test_a_pid_that_is_anothers_by_now_proves_nothing(host: HostPaths, tmp_path: Path) -> None:
