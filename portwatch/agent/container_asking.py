@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from portwatch.agent.containers import ContainerBook
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.engines.conmon import monitors
 from portwatch.node.engines.lookups import Wanted
 from portwatch.node.engines.single_lookup import find_now
 from portwatch.node.engines.sockets import EngineSocket
@@ -29,15 +30,26 @@ def ask_now(
     An engine that is slow or absent leaves names out, and is no error.
     """
     book = ContainerBook()
-    wanted = []
-    for path in container_cgroups(paths):
-        wanted.append(wanted_of(path))
+    wanted = [wanted_of(path) for path in container_cgroups(paths)]
+    if wanted:
+        learn_from_monitors(book, host, wanted)
+    for one in wanted:
+        path = one.cgroup
         network = network_of_cgroup(tree, host, path)
         if network is not None:
             book.learn_network(path, *network)
     for one, facts in find_now(wanted, sockets, timeout_seconds, host).items():
-        book.learn(one.cgroup, facts, one.verify)
+        book.learn(one.cgroup, facts, is_verified=one.verify)
     return book
+
+
+def learn_from_monitors(book: ContainerBook, host: HostPaths, wanted: Iterable[Wanted]) -> None:
+    """What the command lines of monitors say; a user's monitor speaks for that user's only."""
+    monitored = {(one.owner_uid, one.facts.id): one.facts for one in monitors(host)}
+    for one in wanted:
+        facts = monitored.get((one.owner_uid, one.id))
+        if facts is not None:
+            book.learn(one.cgroup, facts, is_whole=False)
 
 
 def names_containers(policy: Policy) -> bool:

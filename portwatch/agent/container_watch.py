@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from portwatch.agent.container_asking import wanted_of
+from portwatch.agent.container_asking import learn_from_monitors, wanted_of
 from portwatch.agent.containers import ContainerBook
 from portwatch.node.cgroups import CgroupTree
-from portwatch.node.engines.conmon import Monitored, monitor_above, monitors
+from portwatch.node.engines.conmon import monitor_above
 from portwatch.node.engines.lookups import ContainerLookups
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.netns import network_of_cgroup
@@ -31,8 +31,8 @@ NETWORK_TRIES = 10  # at ticks; a container without a process by then is told of
 
 @dataclass(frozen=True)
 class News:
-    """`cgroups`, of containers and below, of which more is known now; `renamed`: something that
-    was known before has changed."""
+    """`cgroups`, of containers and below, of which more is known now; `renamed`: what was settled
+    has changed."""
 
     cgroups: frozenset[str]
     renamed: bool
@@ -77,18 +77,17 @@ class ContainerWatch:
         place = place_of(path)
         if place.container is None or place.container.runtime not in (None, "podman"):
             return
-        if not self._book.facts(path):
-            self._learn(monitor_above(self._host, pid), path)
+        if self._book.facts(path):
+            return
+        monitored = monitor_above(self._host, pid)
+        if monitored is not None and monitored.owner_uid == place.owner_uid:
+            self._book.learn(path, monitored.facts, is_whole=False)
 
     def search_monitors(self) -> None:
         """At start: the monitors of all the containers that are there."""
         waiting = {cgroup for cgroup in self._below if not self._book.facts(cgroup)}
-        if not waiting:
-            return
-        monitored = {(one.owner_uid, one.facts.id): one for one in monitors(self._host)}
-        for cgroup in waiting:
-            wanted = wanted_of(cgroup)
-            self._learn(monitored.get((wanted.owner_uid, wanted.id)), cgroup)
+        if waiting:
+            learn_from_monitors(self._book, self._host, map(wanted_of, waiting))
 
     def gone(self, path: str) -> None:
         """A cgroup that is there no more."""
@@ -124,11 +123,11 @@ class ContainerWatch:
         renamed = False
         for found in self._lookups.read():
             cgroup = found.wanted.cgroup
-            before = self._book.known(cgroup)
-            if self._book.learn(cgroup, found.facts, found.verified) and cgroup in self._below:
+            before = self._book.known(cgroup) if self._book.is_settled(cgroup) else None
+            is_news = self._book.learn(cgroup, found.facts, is_verified=found.verified)
+            if is_news and cgroup in self._below:
                 cgroups |= self._below[cgroup]
-                after = self._book.known(cgroup)
-                renamed |= before is not None and before.name != (after and after.name)
+                renamed |= before not in (None, self._book.known(cgroup))
         return News(frozenset(cgroups), renamed)
 
     def wait(self, seconds: float) -> None:
@@ -162,11 +161,6 @@ class ContainerWatch:
     def close(self) -> None:
         """Ask no more."""
         self._lookups.close()
-
-    def _learn(self, monitored: Monitored | None, cgroup: str) -> None:
-        """A user's monitor speaks for that user's containers only."""
-        if monitored is not None and monitored.owner_uid == place_of(cgroup).owner_uid:
-            self._book.learn(cgroup, monitored.facts, is_verified=False)
 
     def _warn(self) -> None:
         problems = self._lookups.problems()

@@ -20,6 +20,7 @@ MAX_CONTAINERS = 4096
 @dataclass(frozen=True, slots=True)
 class _Entry:
     facts: ContainerFacts
+    is_whole: bool  # the engine's own words; else only what its monitor's command line says
     verified: tuple[str, ...]  # cgroups that an engine of the system's says are this container's
 
 
@@ -40,16 +41,20 @@ class ContainerBook:
         self._entries: OrderedDict[tuple[int, str], _Entry] = OrderedDict()
         self._networks: dict[int, _Network] = {}
 
-    def learn(self, path: str, facts: ContainerFacts, is_verified: bool) -> bool:
+    def learn(
+        self, path: str, facts: ContainerFacts, *, is_verified: bool = False, is_whole: bool = True
+    ) -> bool:
         """Enter what was found out about the container at `path`; whether it is news."""
         key = _key(place_of(path))
         if key is None or facts.id != key[1]:
             return False
         before = self._entries.get(key)
+        if before is not None and before.is_whole and not is_whole:
+            return False
         verified = before.verified if before else ()
         if is_verified and key[0] == 0 and path not in verified:
             verified = (*verified, path)
-        entry = _Entry(facts, verified)
+        entry = _Entry(facts, is_whole, verified)
         self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > MAX_CONTAINERS:
@@ -82,7 +87,9 @@ class ContainerBook:
         place = place_of(path)
         if place.container is None:
             return True
-        return self.facts(path) is not None and (not place.is_claimed or self.is_verified(path))
+        entry = self._entry(path)
+        is_whole = entry is not None and entry.is_whole
+        return is_whole and (not place.is_claimed or self.is_verified(path))
 
     def learn_network(self, path: str, inode: int, started_ns: int) -> bool:
         """Enter the network namespace of the first process of the container at `path`, with when
@@ -110,7 +117,12 @@ class ContainerBook:
             key, entry = _key(place_of(path)), self._entry(path)
             if key and entry:
                 facts = asdict(entry.facts)
-                found[key] = {"owner": key[0], "facts": facts, "verified": entry.verified}
+                found[key] = {
+                    "owner": key[0],
+                    "facts": facts,
+                    "is_whole": entry.is_whole,
+                    "verified": entry.verified,
+                }
         networks = [[inode, one.started_ns, one.path] for inode, one in self._networks.items()]
         return {"containers": list(found.values()), "networks": networks}
 
@@ -124,7 +136,7 @@ class ContainerBook:
             fields = dict(one["facts"])
             fields["labels"] = tuple((str(key), str(value)) for key, value in fields["labels"])
             facts = ContainerFacts(**fields)
-            entry = _Entry(facts, tuple(one["verified"]))
+            entry = _Entry(facts, bool(one["is_whole"]), tuple(one["verified"]))
             book._entries[int(one["owner"]), facts.id] = entry
         return book
 

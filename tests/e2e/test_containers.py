@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from containerd_engine import containerd
 from containers import Container, Endpoint, Engine
 from docker_engine import docker
 from podman_engine import podman
@@ -231,3 +232,30 @@ def test_explain_and_listeners_use_the_same_names(sandbox: Sandbox, engine: Engi
     nobody = sandbox.run("explain", policy, "--container", "nobody", "--port", 1, *given)
     assert nobody.returncode == 2
     assert "no container `nobody` runs here" in nobody.stderr
+
+
+UID = "0b1c2d3e-1111-2222-3333-444455556666"
+
+
+@pytest.mark.parametrize("by", ["uid", "path", "container"])
+def test_a_pod(sandbox: Sandbox, by: str) -> None:
+    """A pod is meant by its uid, by its cgroup as the kubelet makes it, and its containers by the
+    names they have in it; events name both."""
+    with containerd(sandbox.make("engines") / "containerd") as engine:
+        pod, other = engine.pod("web-0", UID), engine.pod("web-1", UID.replace("0b", "0c"))
+        path = f"{engine.path}/kubepods/besteffort/pod{UID}"
+        meant = {"uid": f"pod: {UID}", "path": f"pod: {path}", "container": "container: front"}[by]
+        agent = agent_on(sandbox, keeping(f"{{{meant}}}"), engine)
+        container = engine.run(pod, "front", web(PORT), web(OTHER))
+        spared = engine.run(other, "back", web(OTHER, "127.0.0.2"))
+        assert container.said == ["ok", "EACCES"]
+        assert spared.said == ["ok"]
+        event = eventually(lambda: agent.violations(OTHER))[0]
+        workload = event["workload"]
+        assert workload["name"] == f"pod:{UID}"
+        assert workload["pod"]["uid"] == UID
+        assert workload["container"]["id"] == container.id
+        if by == "container":  # whose name was known by then
+            assert workload["pod"] == {"namespace": "default", "name": "web-0", "uid": UID}
+            assert workload["container"]["name"] == "front"
+            assert workload["container"]["runtime"] == "containerd"
