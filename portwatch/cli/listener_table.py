@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import click
 
 from portwatch.agent.survey import Surveyed
-from portwatch.cli.verdict_style import verdict_text
+from portwatch.cli.tables import Cell, show_table
+from portwatch.cli.verdict_style import verdict_cell
 from portwatch.node.namespaces import network_name
 
 HEADINGS = ("PROTO", "ADDRESS:PORT", "SCOPE", "WORKLOAD", "PROCESS", "NETWORK", "SINCE")
@@ -22,17 +23,12 @@ def print_table(surveyed: Sequence[Surveyed], with_verdicts: bool) -> None:
     if not surveyed:
         click.echo("nothing listens")
         return
-    rows = [_row(one) for one in surveyed]
-    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
-    last = "VERDICT" if with_verdicts else ""
-    click.echo(f"{_line(HEADINGS, widths)}{last}".rstrip())
-    for one, row in zip(surveyed, rows, strict=True):
-        click.echo(f"{_line(row, widths)}{_verdict(one) if with_verdicts else ''}".rstrip())
+    headings = (*HEADINGS, "VERDICT") if with_verdicts else HEADINGS
+    show_table(
+        headings,
+        [(*_row(one), _verdict(one)) if with_verdicts else _row(one) for one in surveyed],
+    )
     click.echo(_summary(surveyed, with_verdicts))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
 
 
 def _row(one: Surveyed) -> tuple[str, ...]:
@@ -59,11 +55,11 @@ def _since(iso: str) -> str:
     return f"{moment.astimezone():{'%H:%M:%S' if is_recent else '%Y-%m-%d'}}"
 
 
-def _verdict(one: Surveyed) -> str:
+def _verdict(one: Surveyed) -> Cell:
     if one.decision is None:
         return "-"
-    text = verdict_text(one.decision.verdict)
-    return f"{text} by {one.decision.constraint}" if one.violates else text
+    after = f" by {one.decision.constraint}" if one.violates else ""
+    return verdict_cell(one.decision.verdict, after)
 
 
 def _summary(surveyed: Sequence[Surveyed], with_verdicts: bool) -> str:

@@ -73,6 +73,8 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def portwatch(verbose: bool) -> None:
     """A guardrail in the kernel: who may bind which port."""
+    if os.environ.get("NO_COLOR"):
+        click.get_current_context().color = False
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="portwatch: %(levelname)s: %(message)s",

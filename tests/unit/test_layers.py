@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ ONE_PLACE = {
     "prometheus_client": {"agent/metrics.py", "agent/port_metrics.py", "agent/web.py"},
     "h2": {"node/engines/grpc_channel.py"},
     "inotify_simple": {"agent/path_watch.py"},
+    "rich": {"cli/tables.py"},
 }
 
 
@@ -86,3 +89,11 @@ def test_only_the_cli_prints() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert not calls & {"print", "exit", "quit"}, name
+
+
+@pytest.mark.parametrize("module", ["portwatch.cli.main", "portwatch.cli.run", "portwatch.agent"])
+def test_no_table_no_rich(module: str) -> None:
+    """Only what shows a table on a terminal pays for `rich`: no `--help`, and not the agent."""
+    code = f"import sys, {module}, portwatch.cli.tables, portwatch.cli.verdict_style; "
+    code += "sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
