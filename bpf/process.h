@@ -20,16 +20,14 @@ static __always_inline u32 innermost_pid(u64 leader)
 	return read_u32(pid + OFFSET_PID_NUMBERS + level * UPID_BYTES + OFFSET_UPID_NUMBER);
 }
 
-/* Nothing of a kernel thread, nor of memory that is swapped out. A process may write there what it
- * likes, and fool itself: /proc reads the same. */
+/* Nothing of a kernel thread, which has no memory, nor of memory that is swapped out. A process may
+ * write there what it likes, and fool itself: /proc reads the same. */
 static __always_inline void read_cmdline(u64 task, struct event *event)
 {
-	u64 mm = read_u64(task + OFFSET_TASK_MM), start, bytes;
+	u64 mm = read_u64(task + OFFSET_TASK_MM);
+	u64 start = read_u64(mm + OFFSET_MM_ARGUMENTS);
+	u64 bytes = read_u64(mm + OFFSET_MM_ARGUMENTS_END) - start;
 
-	if (!mm)
-		return;
-	start = read_u64(mm + OFFSET_MM_ARGUMENTS);
-	bytes = read_u64(mm + OFFSET_MM_ARGUMENTS_END) - start;
 	bytes = bounded(bytes > CMDLINE_BYTES ? CMDLINE_BYTES : bytes, CMDLINE_BYTES);
 	if (!bpf_probe_read_user(event->cmdline, bytes, (void *)start))
 		event->cmdline_bytes = bytes;
