@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from portwatch.agent.state import AgentState
 from portwatch.kernel import layout
 from portwatch.kernel.names import OTHER_NAME, Names
-from portwatch.kernel.readings import Readings
+from portwatch.kernel.readings import Readings, ViolationCount
 
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
@@ -44,25 +45,35 @@ class PortMetrics:
             "counted under constraint, workload and port `other`.",
             labels=VIOLATION_LABELS,
         )
-        counts = (
-            (
-                (
-                    self._names.text(entry.constraint),
-                    entry.verdict,
-                    self._names.text(entry.workload),
-                    entry.protocol,
-                    str(entry.port),
-                )
-                if entry.constraint or entry.workload
-                else None,
-                (OTHER_NAME, entry.verdict, OTHER_NAME, entry.protocol, OTHER_NAME),
-                entry.count,
+        kept, folded = self._oldest(self._readings.violations())
+        series: Counter[Labels] = Counter()
+        for entry in kept:
+            constraint, workload = map(self._names.text, (entry.constraint, entry.workload))
+            series[constraint, entry.verdict, workload, entry.protocol, str(entry.port)] += (
+                entry.count
             )
-            for entry in self._readings.violations()
-        )
-        for labels, count in self._bounded(counts):
+        for (verdict, protocol), count in folded.items():
+            series[OTHER_NAME, verdict, OTHER_NAME, protocol, OTHER_NAME] += count
+        for labels, count in series.items():
             family.add_metric(labels, count)
         return family
+
+    def _oldest(
+        self, counts: Iterable[ViolationCount]
+    ) -> tuple[list[ViolationCount], Counter[tuple[str, str]]]:
+        """The first max_series that happened, in that order, and the rest by verdict and protocol;
+        never more than that many at once."""
+        newest_first: list[tuple[int, int, ViolationCount]] = []
+        folded: Counter[tuple[str, str]] = Counter()
+        for number, entry in enumerate(counts):
+            if not entry.constraint and not entry.workload:
+                folded[entry.verdict, entry.protocol] += entry.count
+                continue
+            heapq.heappush(newest_first, (-entry.first_ns, number, entry))
+            if len(newest_first) > self._max_series:
+                newest = heapq.heappop(newest_first)[2]
+                folded[newest.verdict, newest.protocol] += newest.count
+        return [entry for _, _, entry in sorted(newest_first, reverse=True)], folded
 
     def _collisions(self) -> Metric:
         family = CounterMetricFamily(

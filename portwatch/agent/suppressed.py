@@ -7,7 +7,7 @@ care that nothing is told twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from portwatch.kernel import layout
@@ -64,7 +64,7 @@ class SuppressedTail:
         return changed
 
     def tails(
-        self, counts: list[ViolationCount], now_ns: int
+        self, counts: Iterable[ViolationCount], now_ns: int
     ) -> Iterator[tuple[ViolationCount, int]]:
         """Each violation quiet for a second with something untold, and how much."""
         for entry in counts:

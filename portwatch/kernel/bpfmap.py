@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from portwatch.kernel import libbpf
 
-BATCH = 4096
+BATCH = 1024
 ENOTSUPP = 524  # the kernel's own, which libc does not name: no batch operation on this type
 NO_BATCH = (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP)
 
@@ -85,15 +85,18 @@ class BpfMap:
             key = following.raw
             yield key
 
-    def items(self, flags: int = 0) -> list[tuple[bytes, bytes]]:
-        """Every key with its value. `flags`: LOOKUP_LOCKED for values with a spin lock."""
+    def items(self, flags: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """Every key with its value, some at a time: a large map never is in memory as a whole.
+        `flags`: LOOKUP_LOCKED for values with a spin lock."""
         try:
-            return self._items_batched(flags)
+            yield from self._items_batched(flags)
         except OSError as err:
             if err.errno not in NO_BATCH:
                 raise
-        found = ((key, self.get(key, flags)) for key in self.keys())
-        return [(key, value) for key, value in found if value is not None]
+            for key in self.keys():
+                value = self.get(key, flags)
+                if value is not None:
+                    yield key, value
 
     def _batched(self, chunk: list[tuple[bytes, bytes]]) -> bool:
         count = ctypes.c_uint32(len(chunk))
@@ -109,11 +112,10 @@ class BpfMap:
         libbpf.check(result, self.name)
         return True
 
-    def _items_batched(self, flags: int) -> list[tuple[bytes, bytes]]:
+    def _items_batched(self, flags: int) -> Iterator[tuple[bytes, bytes]]:
         # A bucket is never split over two batches, so the room grows where one does not fit.
         room = min(self.max_entries, BATCH)
         cursor: ctypes.Array[ctypes.c_char] | None = None
-        found: list[tuple[bytes, bytes]] = []
         options = BatchOptions(sz=ctypes.sizeof(BatchOptions), elem_flags=flags)
         while True:
             keys = ctypes.create_string_buffer(self.key_size * room)
@@ -134,9 +136,9 @@ class BpfMap:
                 continue
             if result not in (0, -errno.ENOENT):
                 libbpf.check(result, self.name)
-            found.extend(self._split(keys.raw, values.raw, count.value))
+            yield from self._split(keys.raw, values.raw, count.value)
             if result == -errno.ENOENT:
-                return found
+                return
             cursor = following
 
     def _split(self, keys: bytes, values: bytes, count: int) -> Iterator[tuple[bytes, bytes]]:

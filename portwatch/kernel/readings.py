@@ -28,6 +28,7 @@ class Totals:
     events_suppressed: int
     unjudged: int
     cgroup_events_lost: int
+    binds_untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,12 @@ class CollisionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObservedBind:
-    """Binds alike, let through or not; `uid` is the first one's. `port` 0: the kernel picked.
-    Times: boot time in ns."""
+    """Binds alike, let through or not; `pid` and `uid` are the first one's. `port` 0: the kernel
+    picks. Times: boot time in ns."""
 
     cgroup: int
     address: bytes
+    pid: int
     uid: int
     port: int
     protocol: str
@@ -125,30 +127,26 @@ class Readings:
             events_suppressed=sum(record.events_suppressed for record in records),
             unjudged=sum(record.unjudged for record in records),
             cgroup_events_lost=sum(record.cgroup_events_lost for record in records),
+            binds_untold=sum(record.binds_untold for record in records),
         )
 
-    def violations(self) -> list[ViolationCount]:
-        """Every count that is not zero, oldest first, each consistent in itself."""
-        found = []
+    def violations(self) -> Iterator[ViolationCount]:
+        """Every count that is not zero, in no order, each consistent in itself."""
         for key, value in self._violations.items(libbpf.LOOKUP_LOCKED):
             where = layout.ViolationKey.from_buffer_copy(key)
             entry = layout.Violation.from_buffer_copy(value)
             if entry.count:
-                found.append(
-                    ViolationCount(
-                        where.constraint,
-                        where.workload,
-                        where.port,
-                        layout.PROTOCOL_NAMES[where.protocol],
-                        layout.VERDICT_NAMES[where.verdict],
-                        entry.count,
-                        entry.reported,
-                        entry.last_event_ns,
-                        entry.first_ns,
-                    )
+                yield ViolationCount(
+                    where.constraint,
+                    where.workload,
+                    where.port,
+                    layout.PROTOCOL_NAMES[where.protocol],
+                    layout.VERDICT_NAMES[where.verdict],
+                    entry.count,
+                    entry.reported,
+                    entry.last_event_ns,
+                    entry.first_ns,
                 )
-        found.sort(key=lambda count: count.first_ns)
-        return found
 
     def collisions(self) -> dict[CollisionKey, int]:
         """How many binds failed with EADDRINUSE; zeros left out."""
@@ -176,6 +174,7 @@ class Readings:
                 ObservedBind(
                     where.cgroup,
                     bytes(where.address),
+                    seen.pid,
                     seen.uid,
                     where.port,
                     layout.PROTOCOL_NAMES[where.protocol],

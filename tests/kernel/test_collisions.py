@@ -177,7 +177,7 @@ def test_a_full_map_counts_the_rest_together(
     assert {answer.said for answer in binder.answers(held)} == {"ok"}
     assert binder.bind(PORT) == "EADDRINUSE"
     collisions = guard.pin_dir.open_map("collisions")
-    free = collisions.max_entries - len(collisions.items())
+    free = collisions.max_entries - len(list(collisions.items()))
     keys = [bytes(layout.CollisionKey(workload=0xFF0000 + n, port=1)) for n in range(free)]
     collisions.put_all((key, bytes(layout.Collision())) for key in keys)
     said = binder.answers([Bind(PORT), Bind(PORT + 1), Bind(PORT + 2)], N)

@@ -298,7 +298,7 @@ def test_a_full_violations_map_counts_the_rest_together(guard: Guard, binder: Bi
     guard.publish(DENY)
     assert binder.bind(9000) == "EACCES"
     violations = guard.pin_dir.open_map("violations")
-    free = violations.max_entries - len(violations.items())
+    free = violations.max_entries - len(list(violations.items()))
     foreign = layout.ViolationKey(constraint=0xFFFFFF, port=1, verdict=1)
     keys = []
     for number in range(free):
