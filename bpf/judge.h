@@ -43,13 +43,15 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	u64 allowed = fingerprint(control, generation, &key);
 	struct observed *seen = find(MAP(observed), &key);
 	struct judgement judgement;
+	bool shared, logs = false;
 	struct tables *tables;
-	bool shared;
+	u64 logged = 0, now = 0;
 
 	if (!counters)
 		return ALLOWED;
-	if (seen && allowed && seen->allowed == allowed) {
-		observe_again(seen, bind);
+	if (seen)
+		logs = observe_again(control, seen, bind) && control->log_binds;
+	if (seen && allowed && seen->allowed == allowed && !logs) {
 		count_bind((u64 *)counters->binds, bind, ALLOWED);
 		return ALLOWED;
 	}
@@ -61,10 +63,15 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement);
 	shared = !seen && verdict == ALLOWED && shares_by_bind(bind);
-	observe(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0);
+	if (control->log_binds) {
+		now = bpf_ktime_get_boot_ns();
+		logged = binds_to_log(seen, verdict, now);
+	}
+	remember(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0,
+	         logged ? now : 0);
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
-	count_and_report(tables, counters, bind, &judgement, verdict, *error, shared);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error, shared, logged);
 	return verdict;
 }
 
@@ -90,7 +97,7 @@ static __always_inline bool judge_again(const struct control *control, struct bi
 	if (verdict == DENIED)
 		*error = error_of(tables, bind, &judgement);
 	retract(counters, mark);
-	count_and_report(tables, counters, bind, &judgement, verdict, *error, false);
+	count_and_report(tables, counters, bind, &judgement, verdict, *error, false, 0);
 	mark->verdict = verdict;
 	mark->counted = verdict != DENIED;
 	return verdict != DENIED;

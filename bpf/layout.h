@@ -39,7 +39,7 @@ enum verdict { ALLOWED, DENIED, RECORDED };
 enum protocol_row { ROW_TCP, ROW_UDP, ROW_UDPLITE, ROW_SCTP, ROW_OTHER, LABEL_MPTCP };
 enum port_kind { NUMBERED, PICKED };
 enum family_index { IPV4, IPV6 };
-enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHARED };
+enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHARED, EVENT_BIND };
 
 /* tables.flags: the dimensions that this policy uses; the others cost nothing */
 #define USES_ADDRESSES 1u
@@ -66,9 +66,9 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHAR
 /* The one word that a swap changes. Slot: generation & 1. Generation 0: no policy yet. */
 struct control {
 	__u32 generation;
-	__u32 flags; /* CONTROL_* */
-	__u32 zero;  /* always 0, which the verifier cannot know: see one_state() */
-	__u32 pad;
+	__u32 flags;        /* CONTROL_* */
+	__u32 zero;         /* always 0, which the verifier cannot know: see one_state() */
+	__u32 log_binds;    /* 1: an agent wants an event of binds that are let through, too */
 	__u64 cgroup;       /* that the bind hooks are on; 0: the hierarchy's root, every socket */
 	__u64 seeds[SEEDS]; /* random and odd, of this load: see fingerprint() */
 };
@@ -136,6 +136,7 @@ struct counters {
 	__u64 cgroup_events_lost; /* made or removed, not told: userspace scans again */
 	__u64 sharing_since_ns; /* of the second in which `sharing_told` events were of EVENT_SHARED */
 	__u64 sharing_told;
+	__u64 binds_untold; /* let through, to be logged, and no room for their event */
 };
 
 struct violation_key {
@@ -175,6 +176,8 @@ struct observed {
 	__u64 first_ns;     /* boot time */
 	__u64 last_ns;      /* a second old at most while binds come */
 	__u64 last_jiffies; /* when last_ns was taken: a clock is dear, jiffies are not */
+	__u64 told;         /* of `count`, those that are not to be logged any more */
+	__u64 told_ns;      /* of the last event that logged some, boot time; 0: none */
 	__u32 pid;          /* of the first, and its uid */
 	__u32 uid;
 };
@@ -210,7 +213,7 @@ struct event {
 	__u32 generation;    /* of the policy that judged */
 	__u64 cgroup;        /* of the task */
 	__u64 socket_cgroup; /* of the socket's maker; 0 where this kernel does not tell */
-	__u64 count;         /* violations that this event stands for */
+	__u64 count;         /* violations or, of EVENT_BIND and _SHARED, binds to log */
 	__u64 total;         /* violations under this key so far */
 	__u32 netns_inode;   /* 0 where this kernel does not tell */
 	__u32 constraint;    /* ids in `names` */

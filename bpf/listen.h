@@ -58,10 +58,13 @@ static __always_inline void judge_listener(const struct control *control, struct
 		retract(counters, mark);
 	} else {
 		struct observed_key key = observed_key(bind);
+		struct observed *seen = find(MAP(observed), &key);
 
-		observe(find(MAP(observed), &key), &key, bind, 0);
+		if (seen)
+			observe_again(control, seen, bind);
+		remember(seen, &key, bind, 0, 0);
 	}
-	count_and_report(tables, counters, bind, &judgement, verdict, 0, false);
+	count_and_report(tables, counters, bind, &judgement, verdict, 0, false, 0);
 }
 
 /* Port 0 was asked for, and another program made a number of it. */

@@ -136,7 +136,7 @@ static __always_inline int before_listen(u64 sock, struct mark *mark)
 		retract(counters, mark);
 	}
 	error = verdict == DENIED ? error_of(tables, &bind, &judgement) : 0;
-	count_and_report(tables, counters, &bind, &judgement, verdict, error, false);
+	count_and_report(tables, counters, &bind, &judgement, verdict, error, false, 0);
 	return as_result(error);
 }
 

@@ -60,16 +60,21 @@ static __always_inline u64 cheap_clock_ns(const struct bind *bind)
 	return bind->is_outside ? bpf_ktime_get_ns() : coarse_clock_ns();
 }
 
-/* Not atomic: `learn` wants an idea of how often, the counters are exact. */
-static __always_inline void observe_again(struct observed *seen, const struct bind *bind)
+/* Not atomic: `learn` wants an idea of how often, the counters are exact. True now and then, at
+ * most JIFFIES_OF_A_LOOK apart while binds come: all else that is not for every bind. */
+static __always_inline bool observe_again(const struct control *control, struct observed *seen,
+                                          const struct bind *bind)
 {
 	u64 jiffies = bpf_jiffies64();
 
 	seen->count++;
-	if (jiffies - seen->last_jiffies >= JIFFIES_OF_A_LOOK) {
-		seen->last_jiffies = jiffies;
-		seen->last_ns = cheap_clock_ns(bind);
-	}
+	if (jiffies - seen->last_jiffies < JIFFIES_OF_A_LOOK)
+		return false;
+	seen->last_jiffies = jiffies;
+	seen->last_ns = cheap_clock_ns(bind);
+	if (!control->log_binds)
+		seen->told = seen->count;
+	return true;
 }
 
 static __always_inline u64 pid_tgid(const struct bind *bind)
@@ -81,15 +86,15 @@ static __always_inline u64 pid_tgid(const struct bind *bind)
 	return bpf_get_current_pid_tgid();
 }
 
-/* An LRU map: what was seen least recently goes, and no bind waits for it. */
-static __always_inline void observe(struct observed *seen, const struct observed_key *key,
-                                    const struct bind *bind, u64 allowed)
+/* `allowed`: what observe_again() counted, or counts first, is let through again. An LRU map: what
+ * was seen least recently goes, and no bind waits for it. */
+static __always_inline void remember(struct observed *seen, const struct observed_key *key,
+                                     const struct bind *bind, u64 allowed, u64 told_ns)
 {
-	struct observed first = { .count = 1, .allowed = allowed };
+	struct observed first = { .count = 1, .allowed = allowed, .told = 1, .told_ns = told_ns };
 
 	if (seen) {
 		seen->allowed = allowed;
-		observe_again(seen, bind);
 		return;
 	}
 	first.first_ns = first.last_ns = cheap_clock_ns(bind);
@@ -97,6 +102,33 @@ static __always_inline void observe(struct observed *seen, const struct observed
 	first.pid = pid_tgid(bind) >> 32;
 	first.uid = uid_gid(bind);
 	bpf_map_update_elem_((u64)MAP(observed), (void *)key, &first, BPF_NOEXIST);
+}
+
+/* How many binds alike this one is to be logged for: 0 where that was done within the last second,
+ * and those that were refused or recorded are told as violations. */
+static __always_inline u64 binds_to_log(struct observed *seen, u32 verdict, u64 now)
+{
+	s64 count;
+
+	if (!seen)
+		return verdict == ALLOWED;
+	if (verdict != ALLOWED) {
+		seen->told++;
+		return 0;
+	}
+	if (seen->told_ns && (s64)(now - seen->told_ns) < SECOND_NS)
+		return 0;
+	count = seen->count - seen->told;
+	seen->told = seen->count;
+	seen->told_ns = now;
+	return count > 0 ? count : 1;
+}
+
+/* Half of the ring is the violations' alone. */
+static __always_inline bool has_room_to_log(void)
+{
+	return bpf_ringbuf_query(MAP(events), BPF_RB_AVAIL_DATA) <
+	       bpf_ringbuf_query(MAP(events), BPF_RB_RING_SIZE) / 2;
 }
 
 /* The entry that counts this violation. Where the map is full, the one for all the rest, which
@@ -249,15 +281,31 @@ static __always_inline bool may_tell_sharing(struct counters *counters, u64 now)
 	return counters->sharing_told++ < MAX_SHARING_A_SECOND;
 }
 
-/* `error`: what bind() will return, positive; 0 unless denied. `shared`: the kernel might let
- * another workload have the same port; userspace looks whose it is already. */
+/* True where a bind that is let through is to be told. `shared`: the kernel might let another
+ * workload have the same port, and userspace looks whose it is already. `logged`: how many are to
+ * be logged, which an event of either kind does. */
+static __always_inline bool allowed_is_due(struct counters *counters, struct happening *allowed,
+                                           bool shared, u64 logged)
+{
+	if (logged && !has_room_to_log()) {
+		__sync_fetch_and_add(&counters->binds_untold, logged);
+		logged = 0;
+	}
+	shared = shared && may_tell_sharing(counters, allowed->now);
+	allowed->kind = shared ? EVENT_SHARED : EVENT_BIND;
+	allowed->count = logged;
+	return shared || logged;
+}
+
+/* `error`: what bind() will return, positive; 0 unless denied. `shared`, `logged`: of a bind that
+ * is let through, see allowed_is_due(). */
 static __always_inline void count_and_report(struct tables *tables, struct counters *counters,
                                              const struct bind *bind,
                                              const struct judgement *judgement, u32 verdict,
-                                             u16 error, bool shared)
+                                             u16 error, bool shared, u64 logged)
 {
 	struct happening happening = {
-		.kind = verdict == ALLOWED ? EVENT_SHARED : EVENT_VIOLATION,
+		.kind = EVENT_VIOLATION,
 		.constraint = outcome_of(tables, judgement)->constraint,
 		.workload = judgement->workload,
 		.verdict = verdict,
@@ -266,14 +314,18 @@ static __always_inline void count_and_report(struct tables *tables, struct count
 	struct violation *entry = 0;
 
 	count_bind((u64 *)counters->binds, bind, verdict);
-	if (verdict == ALLOWED && !shared)
+	if (verdict == ALLOWED && !shared && !logged)
 		return;
 	happening.now = bpf_ktime_get_boot_ns();
-	if (verdict == ALLOWED ? !may_tell_sharing(counters, happening.now)
+	if (verdict == ALLOWED ? !allowed_is_due(counters, &happening, shared, logged)
 	                       : !count_toward_event(counters, bind, &happening, &entry))
 		return;
-	if (send_event(tables, bind, &happening) || !entry)
+	if (send_event(tables, bind, &happening))
 		return;
+	if (!entry) {
+		__sync_fetch_and_add(&counters->binds_untold, happening.count);
+		return;
+	}
 	__sync_fetch_and_add(&counters->events_lost, 1);
 	take_back(entry, happening.count);
 }

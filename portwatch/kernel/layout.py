@@ -45,6 +45,7 @@ EVENT_VIOLATION = 1
 EVENT_CGROUP = 2
 EVENT_COLLISION = 3
 EVENT_SHARED = 4
+EVENT_BIND = 5
 CGROUP_PATH_BYTES = 496
 CMDLINE_BYTES = 127
 
@@ -60,7 +61,7 @@ class Control(ctypes.Structure):
         ("generation", c_uint32),
         ("flags", c_uint32),
         ("zero", c_uint32),
-        ("pad", c_uint32),
+        ("log_binds", c_uint32),
         ("cgroup", c_uint64),
         ("seeds", c_uint64 * SEEDS),
     )
@@ -133,6 +134,7 @@ class Counters(ctypes.Structure):
         ("cgroup_events_lost", c_uint64),
         ("sharing_since_ns", c_uint64),
         ("sharing_told", c_uint64),
+        ("binds_untold", c_uint64),
     )
 
 
@@ -183,6 +185,8 @@ class Observed(ctypes.Structure):
         ("first_ns", c_uint64),
         ("last_ns", c_uint64),
         ("last_jiffies", c_uint64),
+        ("told", c_uint64),
+        ("told_ns", c_uint64),
         ("pid", c_uint32),
         ("uid", c_uint32),
     )

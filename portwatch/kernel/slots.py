@@ -70,6 +70,10 @@ class Slots:
         if control_flags & ~self._control.flags:
             self._control.flags |= control_flags
 
+    def log_binds(self, wanted: bool) -> None:
+        """Whether binds that are let through become events too."""
+        self._control.log_binds = int(wanted)
+
     def wait_for_readers(self) -> None:
         """Return when every program that was running has ended.
 

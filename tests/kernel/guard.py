@@ -105,6 +105,7 @@ class Guard:
             now.events_suppressed - base.events_suppressed,
             now.unjudged - base.unjudged,
             now.cgroup_events_lost - base.cgroup_events_lost,
+            now.binds_untold - base.binds_untold,
         )
 
     @property
