@@ -57,6 +57,9 @@ class SideWork(Protocol):
     def tick(self) -> None:
         """Called after every wake-up."""
 
+    def close(self) -> None:
+        """The loop ends."""
+
 
 class Agent:
     """Runs on pins that are loaded, with the pin directory's agent lock held by the caller."""
@@ -92,6 +95,7 @@ class Agent:
             self._clock,
             self._tail.count_of,
         )
+        self._beside: SideWork | None = None
         self._stopping = False
         self._reload_wanted = False
         self._lost_told = readings.totals().events_lost
@@ -161,6 +165,7 @@ class Agent:
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
         self._publisher.rescan()
+        self._beside = beside
         if beside is not None:
             beside.join(self._selector)
         while not self._stopping:
@@ -181,6 +186,8 @@ class Agent:
 
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
+        if self._beside is not None:
+            self._beside.close()
         self._surveys.close()
         self._accounts.close()
         self._collisions.close()
