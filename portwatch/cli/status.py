@@ -6,11 +6,15 @@ import json
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from portwatch.cli.options import json_option, pin_dir_option
+
+if TYPE_CHECKING:
+    from portwatch.kernel.pins import PinDir
+    from portwatch.policy.model import Policy
 
 
 @click.command()
@@ -41,6 +45,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     meta = read_meta(pins)
     totals = readings.totals()
     names = Names(pins.open_map("names"))
+    classes: dict[str, Any] | None = None
     try:
         policy, stored = policy_in_kernel(pins)
         with closing(Slots(pins)) as slots:
@@ -53,6 +58,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
             "generation": generation,
             "age_seconds": round(time.time() - stored.published_at, 1),
         }
+        classes = _classes(pins, generation, policy)
     except NotLoaded:
         in_force = None
     hooks = readings.hooks()
@@ -67,6 +73,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "enforcing": in_force is not None and all(h.attached for h in hooks if h.required),
         "policy": in_force,
         "hooks": {hook.name: hook.attached for hook in hooks},
+        "cgroups": classes,
         "binds": {
             verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
             for verdict in verdicts
@@ -89,7 +96,30 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     }
 
 
+def _classes(pins: PinDir, generation: int, policy: Policy) -> dict[str, Any]:
+    """The cgroups here by class: those that no constraint tells apart."""
+    from portwatch.agent.class_counts import class_counts
+    from portwatch.agent.container_asking import ask_now, names_containers
+    from portwatch.agent.containers import ContainerBook
+    from portwatch.cli.enforcement import HOST, cgroup_tree
+
+    tree = cgroup_tree()
+    book = ask_now(tree, HOST, tree.scan()) if names_containers(policy) else ContainerBook()
+    counts, unclassified = class_counts(pins, generation, tree, policy, book)
+    shown = [
+        {
+            "for": list(count.meant),
+            "except": list(count.excepted),
+            "cgroups": count.cgroups,
+            "example": count.example.encode("utf-8", "replace").decode(),
+        }
+        for count in counts
+    ]
+    return {"classes": shown, "unclassified": unclassified}
+
+
 SHOWN_VIOLATIONS = 10
+SHOWN_CLASSES = 10
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
@@ -116,6 +146,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"  binds     {binds}",
         f"  events    lost {facts['events_lost']:,} · suppressed {facts['events_suppressed']:,}",
     ]
+    if facts["cgroups"] is not None:
+        lines += _class_lines(facts["cgroups"])
     if facts["violations"]:
         lines.append("violations")
         for entry in facts["violations"][:SHOWN_VIOLATIONS]:
@@ -128,6 +160,22 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             lines.append(f"           … and {rest:,} more; --json has all")
     lines.append("not covered on this kernel")
     lines += [f"  {gap}: {text}" for gap, text in facts["uncovered"].items()]
+    return lines
+
+
+def _class_lines(cgroups: dict[str, Any]) -> list[str]:
+    lines = ["cgroups"]
+    for entry in cgroups["classes"][:SHOWN_CLASSES]:
+        said = [f"for {', '.join(entry['for'])}"] if entry["for"] else []
+        said += [f"except {', '.join(entry['except'])}"] if entry["except"] else []
+        which = " · ".join(said) or "named by no constraint"
+        lines.append(f"  {entry['cgroups']:>7,}  {which}, such as {entry['example']}")
+    rest = len(cgroups["classes"]) - SHOWN_CLASSES
+    if rest > 0:
+        lines.append(f"           … and {rest:,} more classes; --json has all")
+    if cgroups["unclassified"]:
+        count = cgroups["unclassified"]
+        lines.append(f"  {count:>7,}  not classified: as the nearest above them")
     return lines
 
 

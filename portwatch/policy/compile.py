@@ -26,7 +26,7 @@ from portwatch.policy.model import Policy
 from portwatch.policy.outcomes import ALLOWED, RECORDED, Judge, Outcome
 from portwatch.policy.ports import PROTOCOLS
 from portwatch.policy.subject_classes import SubjectClasses
-from portwatch.policy.workload import KnownContainer, Subject
+from portwatch.policy.workload import KnownContainer, Selector, Subject
 
 __all__ = ["Accounts", "CompiledPolicy", "Outcome", "SubjectRow", "compile_policy", "lookup"]
 
@@ -98,6 +98,21 @@ class CompiledPolicy:
     def cgroup_signature(self, path: str, container: KnownContainer | None = None) -> int:
         """Return a bitmap over the policy's predicates about cgroups, for a path from the root."""
         return self._subjects.cgroup_bits(path, container)
+
+    def mentions(self, cgroup_signature: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return which constraints mean such a cgroup, and which except it, whoever the user is;
+        those that say nothing of cgroups are left out."""
+        meant, excepted = [], []
+        for constraint in self.policy.constraints:
+            if self._names_cgroup(constraint.subject_for or (), cgroup_signature):
+                meant.append(constraint.name)
+            if self._names_cgroup(constraint.subject_except, cgroup_signature):
+                excepted.append(constraint.name)
+        return tuple(meant), tuple(excepted)
+
+    def _names_cgroup(self, selectors: tuple[Selector, ...], cgroup_signature: int) -> bool:
+        bits = (self._subjects.bits_of(selector) for selector in selectors)
+        return any(one.cgroup and one.matches_cgroup(cgroup_signature) for one in bits)
 
     def subject_row(
         self, cgroup_signature: int, user_class: int, group_class: int, host_network: bool

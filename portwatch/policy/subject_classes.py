@@ -110,10 +110,14 @@ class SelectorBits:
     def matches(self, cgroup_bits: int, user_bits: int, group_bits: int) -> bool:
         """Return whether a subject with these bits is meant."""
         return (
-            all(mask & cgroup_bits for mask in self.cgroup)
+            self.matches_cgroup(cgroup_bits)
             and (not self.user or bool(self.user & user_bits))
             and (not self.group or bool(self.group & group_bits))
         )
+
+    def matches_cgroup(self, cgroup_bits: int) -> bool:
+        """Return whether the cgroup is meant, whoever is in it."""
+        return all(mask & cgroup_bits for mask in self.cgroup)
 
 
 class CgroupPredicates:

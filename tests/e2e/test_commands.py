@@ -296,3 +296,34 @@ def test_pipe_that_closes(shared: Sandbox) -> None:
         assert "Traceback" not in full.stderr, command
         closed = run_command(["sh", "-c", f"{line} >&-"])
         assert "Traceback" not in closed.stderr, command
+
+
+def test_status_counts_cgroups_by_class(sandbox: Sandbox) -> None:
+    """Every cgroup that is judged is in one class, which tells the constraints that name it."""
+    for name in ("shop", "shop/a", "shop/b", "ci", "odd"):
+        sandbox.make(name)
+    sandbox.load(
+        sandbox.policy(
+            "version: 1\nmode: enforce\nconstraints:\n"
+            f'- {{name: shop, for: {{cgroup: "{sandbox.path}/shop/*"}}, deny: [9000]}}\n'
+            f'- {{name: but-ci, except: {{cgroup: "{sandbox.path}/ci"}}, deny: [9001]}}\n'
+            "- {name: of-users, for: {user: nobody}, deny: [9002]}\n"
+        )
+    )
+    later = sandbox.make("later")
+    facts = sandbox.status()["cgroups"]
+    found = {
+        (*one["for"], *(f"-{name}" for name in one["except"])): one for one in facts["classes"]
+    }
+    assert {names: one["cgroups"] for names, one in found.items()} == {
+        ("shop",): 2,
+        ("-but-ci",): 1,
+        (): 3,
+    }
+    assert found["shop",]["example"] == f"{sandbox.path}/shop/a"
+    assert facts["unclassified"] == 1
+    words = sandbox.run("status").stdout
+    assert f"for shop, such as {sandbox.path}/shop/a" in words
+    assert "named by no constraint" in words
+    assert "1  not classified: as the nearest above them" in words
+    later.rmdir()
