@@ -74,6 +74,7 @@ class Agent:
         emit: Emit,
         max_series: int,
         containers: ContainerWatch,
+        log_binds: bool = False,
         clock: Clock | None = None,
         host: HostPaths | None = None,
     ) -> None:
@@ -98,7 +99,8 @@ class Agent:
         self._beside: SideWork | None = None
         self._stopping = False
         self._reload_wanted = False
-        self._lost_told = readings.totals().events_lost
+        totals = readings.totals()
+        self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
         self._next_look = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
@@ -121,6 +123,7 @@ class Agent:
             self._collisions.surveyed,
             lambda: publisher.book.dump(containers.containers),
         )
+        publisher.slots.log_binds(log_binds)
 
     def publish(self, loaded: LoadedPolicy, accounts: AccountTable | None = None) -> None:
         """Put a checked policy in force and tell of it; PolicyError where it does not fit. The
@@ -219,14 +222,19 @@ class Agent:
             self._read_cgroup_events()  # a bind is told of by the name of its cgroup
             self._containers.find_networks()
         for record in records:
-            raw = layout.Event.from_buffer_copy(record)
-            if raw.kind != layout.EVENT_VIOLATION:
-                self._collisions.take(raw)
-                continue
+            self._take(layout.Event.from_buffer_copy(record))
+        return bool(records)
+
+    def _take(self, raw: layout.Event) -> None:
+        """One record; that of a bind whose port may be shared may log it, too."""
+        if raw.kind in (layout.EVENT_COLLISION, layout.EVENT_SHARED):
+            self._collisions.take(raw)
+        if raw.kind == layout.EVENT_VIOLATION:
             event = self._format.violation(raw)
             if event is not None:
                 self._emit(event)
-        return bool(records)
+        elif raw.kind != layout.EVENT_COLLISION and raw.count:
+            self._emit(self._format.bind(raw))
 
     def _read_cgroup_events(self) -> None:
         """All that the ring holds at once: one look at each place, one turn with the lock."""
@@ -277,9 +285,10 @@ class Agent:
         if self._publisher.superseded():
             self._publish_again()
         totals = self._readings.totals()
-        if totals.events_lost > self._lost_told:
-            self._tell({"kind": "lost", "count": totals.events_lost - self._lost_told})
-            self._lost_told = totals.events_lost
+        lost = totals.events_lost + totals.binds_untold
+        if lost > self._lost_told:
+            self._tell({"kind": "lost", "count": lost - self._lost_told})
+            self._lost_told = lost
         if totals.cgroup_events_lost != self._cgroup_events_lost or now >= self._next_rescan:
             self._cgroup_events_lost = totals.cgroup_events_lost
             self._next_rescan = now + RESCAN_SECONDS
@@ -345,6 +354,7 @@ class Agent:
 
     def _drain(self) -> None:
         """Tell what is in the buffer already, and the tails of bursts, before the end."""
+        self._publisher.slots.log_binds(False)
         while self._read_events():
             pass
         self._collisions.close()

@@ -86,6 +86,16 @@ class EventFormat:
             event["errno"] = errno.errorcode[raw.error]
         return {**event, **self.facts(raw), "count": count}
 
+    def bind(self, raw: layout.Event) -> Event:
+        """The event of binds that were let through."""
+        return {
+            "time": iso(self._clock.wall_ns_of(raw.time_ns)),
+            "kind": "bind",
+            "verdict": layout.VERDICT_NAMES[raw.verdict],
+            **self.facts(raw),
+            "count": int(raw.count),
+        }
+
     def facts(self, raw: layout.Event) -> Event:
         """What was bound, and by whom: the part that every event about a bind has."""
         facts: Event = {"bind": self._bind(raw)}
@@ -98,14 +108,17 @@ class EventFormat:
         return facts
 
     def _bind(self, raw: layout.Event) -> Event:
-        return {
+        facts = {
             "protocol": layout.PROTOCOL_NAMES[raw.label],
             "family": layout.FAMILY_NAMES[raw.family],
             "address": self._address(bytes(raw.address)),
             "port": raw.port,
             "requested_port": raw.requested_port,
-            **self._network(raw),
         }
+        is_dual = raw.scope & layout.SCOPE_DUAL
+        if facts["family"] == "ipv6" and facts["address"] == "::" and not is_dual:
+            facts["v6only"] = True
+        return facts | self._network(raw)
 
     def _network(self, raw: layout.Event) -> Event:
         is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)

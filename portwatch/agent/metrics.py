@@ -20,7 +20,7 @@ from portwatch.agent.state import AgentState
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
 
-EVENT_KINDS = ("violation", "collision", "listener", "policy", "lost")
+EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "lost")
 
 
 class PortwatchCollector(Collector):
@@ -56,6 +56,12 @@ class PortwatchCollector(Collector):
             "Events that did not fit the ring buffer; their violations are counted all the same, "
             "and told in the count of a later event.",
             totals.events_lost,
+        )
+        yield _counter(
+            "portwatch_binds_unlogged",
+            "Binds that were let through and, with --log-binds, should have become events, and "
+            "did not fit the ring buffer.",
+            totals.binds_untold,
         )
         yield _counter(
             "portwatch_events_suppressed",

@@ -11,6 +11,8 @@ def event_line(event: dict[str, Any]) -> str:
     """Time, verdict, what was bound, by whom, and the constraint with its reason."""
     clock = str(event.get("time", ""))[11:19]
     kind = event["kind"]
+    if kind == "bind":
+        return f"{clock} {_bind(event)}"
     if kind == "violation":
         return f"{clock} {_violation(event)}"
     if kind == "listener":
@@ -32,6 +34,11 @@ def _violation(event: dict[str, Any]) -> str:
     if "reason" in event:
         line += f" ({event['reason']})"
     return line + _times(event)
+
+
+def _bind(event: dict[str, Any]) -> str:
+    who = f"{_endpoint(event['bind'])} by {_who(event)}"
+    return f"{verdict_text(event['verdict'])} {who}" + _times(event)
 
 
 def _collision(event: dict[str, Any]) -> str:

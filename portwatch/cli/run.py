@@ -48,6 +48,12 @@ from portwatch.cli.options import (
     show_default=True,
     help="Series of portwatch_violations_total; the rest is counted under `other`.",
 )
+@click.option(
+    "--log-binds",
+    is_flag=True,
+    help="Tell of binds that are let through, too, each kind at most once a second: what `learn` "
+    "and `replay` read.",
+)
 @collisions_option
 @engines_option
 @pin_dir_option
@@ -59,6 +65,7 @@ def run(
     keep: bool,
     events_path: str | None,
     max_series: int,
+    log_binds: bool,
     collisions: bool,
     engines: tuple[str, ...],
     pin_dir: Path,
@@ -102,7 +109,11 @@ def run(
                     loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
-                        serve(pins, tree, source, loaded, listen, max_series, emit, check, sockets)
+                        serve(
+                            *(pins, tree, source, loaded, listen, max_series, emit, check),
+                            sockets,
+                            log_binds,
+                        )
                 ready = True
             except _EndedEarly:
                 ready = False

@@ -36,6 +36,7 @@ def serve(
     emit: Emit,
     beside: SideWork,
     engines: Sequence[EngineSocket],
+    log_binds: bool,
 ) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
     book = ContainerBook()
@@ -52,7 +53,9 @@ def serve(
             map_fill=lambda: publisher.map_fill,
             unclassified=lambda: publisher.unclassified,
         )
-        agent = Agent(pins, source, publisher, readings, state, emit, max_series, containers)
+        agent = Agent(
+            pins, source, publisher, readings, state, emit, max_series, containers, log_binds
+        )
         with closing(agent):
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
             web = WebServer(listen, make_registry(collector), agent.unready_reason)
