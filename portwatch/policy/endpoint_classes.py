@@ -72,6 +72,12 @@ def port_classes(constraints: Iterable[Constraint]) -> tuple[array[int], list[Li
     return numbered + picked, [*classes, gate]
 
 
+def port_runs(constraints: Iterable[Constraint]) -> dict[str, list[tuple[int, int, int]]]:
+    """Return per protocol the (first port, deny bits, allow bits) of the runs of ports that the
+    lists tell apart, port 0 (`ephemeral`) and port 1 always first of theirs."""
+    return {protocol: list(_runs(toggles)) for protocol, toggles in _toggles(constraints).items()}
+
+
 def _fill(
     runs: tuple[tuple[int, int, int], ...], classes: dict[Lists, int]
 ) -> tuple[array[int], array[int]]:

@@ -142,6 +142,7 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
     has_allow = "allow" in raw
     subject_for, subject_except = spot.get("for"), spot.get("except")
     own_mode = raw.get("mode")
+    line, column = spot.document.place(spot.path)
     return Constraint(
         name=raw.get("name", ""),
         mode=own_mode or settings.get("mode", "record"),
@@ -157,5 +158,6 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
         otherwise=raw.get("otherwise", "deny" if has_allow else "continue"),
         own_mode=own_mode,
         file=spot.document.name,
-        line=spot.document.place(spot.path)[0],
+        line=line,
+        column=column,
     )

@@ -25,8 +25,8 @@ MAX_CONSTRAINTS = 1024
 class Constraint:
     """One constraint; `mode`, `errno` and `reason` are effective, `own_mode` is as written.
 
-    `subject_for` None means everyone, `addresses` None every address. `line` and `file` say
-    where it stands.
+    `subject_for` None means everyone, `addresses` None every address. `file`, `line` and `column`
+    say where it stands.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Constraint:
     own_mode: Mode | None = None
     file: str = ""
     line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)

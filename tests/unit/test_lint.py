@@ -1,0 +1,188 @@
+"""Each lint finds what it is for, and says nothing of the nearest policy that is right."""
+
+from __future__ import annotations
+
+import pytest
+
+from portwatch.policy.finding import Finding
+from portwatch.policy.lint import IDS, lint
+from portwatch.policy.load import builtin_policy, parse_policy
+
+HEAD = "version: 1\nmode: enforce\nconstraints:\n"
+
+
+def findings(constraints: str, head: str = HEAD) -> list[Finding]:
+    """What is found in these constraints, one a line."""
+    return lint(parse_policy([("p.yaml", head + constraints)]))
+
+
+CASES = [
+    (
+        "unreachable-constraint",
+        "- {name: a, deny: [80-90]}\n- {name: b, deny: [85/tcp]}\n",
+        "- {name: a, deny: [80-90/udp]}\n- {name: b, deny: [85/tcp]}\n",
+    ),
+    (  # an earlier one that only records shadows no enforced one
+        "unreachable-constraint",
+        "- {name: a, deny: [80]}\n- {name: b, mode: record, deny: [80]}\n",
+        "- {name: a, mode: record, deny: [80]}\n- {name: b, deny: [80]}\n",
+    ),
+    (
+        "unreachable-constraint",
+        "- {name: a, for: {unit: 'x-*.service'}, deny: [80]}\n"
+        "- {name: b, for: {unit: x-1.service}, deny: [80]}\n",
+        "- {name: a, for: {unit: x-1.service}, deny: [80]}\n"
+        "- {name: b, for: {unit: 'x-*.service'}, deny: [80]}\n",
+    ),
+    (
+        "unreachable-constraint",
+        "- {name: a, addresses: [0.0.0.0/0, '::/0'], deny: [80]}\n"
+        "- {name: b, addresses: [loopback], deny: [80]}\n",
+        "- {name: a, addresses: [loopback], deny: [80]}\n- {name: b, deny: [80]}\n",
+    ),
+    (
+        "unreachable-constraint",
+        "- {name: a, network: any, deny: [80]}\n- {name: b, network: host, deny: [80]}\n",
+        "- {name: a, network: host, deny: [80]}\n- {name: b, network: any, deny: [80]}\n",
+    ),
+    (  # two together cover what neither does alone, and so do the ports of several
+        "unreachable-constraint",
+        "- {name: a, deny: [80-84]}\n- {name: b, deny: [85-90]}\n- {name: c, deny: [82-88]}\n",
+        "- {name: a, deny: [80-84]}\n- {name: b, deny: [86-90]}\n- {name: c, deny: [82-88]}\n",
+    ),
+    (
+        "unreachable-constraint",
+        "- {name: a, deny: []}\n",
+        "- {name: a, deny: [1]}\n",
+    ),
+    (
+        "unreachable-constraint",
+        "- {name: a, except: {user: x}, deny: [80]}\n"
+        "- {name: b, except: [{user: x}, {user: y}], deny: [80]}\n",
+        "- {name: a, except: [{user: x}, {user: y}], deny: [80]}\n"
+        "- {name: b, except: {user: x}, deny: [80]}\n",
+    ),
+    (
+        "picked-ports-only",
+        "- {name: a, allow: [80]}\n- {name: b, for: {user: x}, deny: [8080]}\n",
+        "- {name: a, for: {user: y}, allow: [80]}\n- {name: b, for: {user: x}, deny: [8080]}\n",
+    ),
+    (
+        "matches-nobody",
+        "- {name: a, for: {unit: x.service}, except: {unit: '*.service'}, deny: [80]}\n",
+        "- {name: a, for: {unit: '*.service'}, except: {unit: x.service}, deny: [80]}\n",
+    ),
+    (
+        "unused-entry",
+        "- {name: a, deny: [80]}\n- {name: b, for: {user: x}, allow: [80, 81]}\n",
+        "- {name: a, for: {user: y}, deny: [80]}\n- {name: b, for: {user: x}, allow: [80, 81]}\n",
+    ),
+    (
+        "unused-entry",
+        "- {name: a, deny: [80-90], allow: [85, 95]}\n",
+        "- {name: a, deny: [80-90], allow: [85-95]}\n",
+    ),
+    (
+        "repeated-entry",
+        "- {name: a, allow: [80-90, 85/tcp]}\n",
+        "- {name: a, allow: [80-90/tcp, 85]}\n",
+    ),
+    (
+        "shared-ports",
+        "- {name: a, for: {unit: a.service}, allow: [8000-8099/tcp]}\n"
+        "- {name: b, for: {unit: b.service}, allow: [8099-8100/tcp]}\n",
+        "- {name: a, for: {unit: a.service}, allow: [8000-8099/tcp]}\n"
+        "- {name: b, for: {unit: b.service}, allow: [8099-8100/udp]}\n",
+    ),
+    (
+        "shared-ports",
+        "- {name: a, for: {unit: a.service}, addresses: [loopback], allow: [8080]}\n"
+        "- {name: b, for: {unit: b.service}, addresses: [wildcard], allow: [8080]}\n",
+        "- {name: a, for: {unit: a.service}, addresses: [loopback], allow: [8080]}\n"
+        "- {name: b, for: {unit: b.service}, addresses: [private], allow: [8080]}\n",
+    ),
+    (  # the same workload twice is no two workloads
+        "shared-ports",
+        "- {name: a, for: {unit: a.service}, allow: [8080], otherwise: continue}\n"
+        "- {name: b, for: {unit: b.service}, allow: [8080]}\n",
+        "- {name: a, for: {unit: a.service}, mode: record, allow: [8080]}\n"
+        "- {name: b, for: {unit: '*.service'}, allow: [8080]}\n",
+    ),
+    (  # containers have networks of their own
+        "shared-ports",
+        "- {name: a, for: {container: a}, network: host, allow: [8080]}\n"
+        "- {name: b, for: {container: b}, network: host, allow: [8080]}\n",
+        "- {name: a, for: {container: a}, allow: [8080]}\n"
+        "- {name: b, for: {container: b}, allow: [8080]}\n",
+    ),
+    (
+        "catalog-overlap",
+        "- {name: a, for: {unit: shop.service}, allow: [2378-2390/tcp]}\n",
+        "- {name: a, for: {unit: etcd.service}, allow: [2378-2390/tcp]}\n",
+    ),
+    (
+        "catalog-overlap",
+        "- {name: a, for: {unit: shop.service}, allow: [5432]}\n",
+        "- {name: a, for: {unit: shop.service}, allow: [5400-5500]}\n",
+    ),
+    (
+        "catalog-overlap",
+        "- {name: a, for: {unit: shop.service}, allow: [22]}\n",
+        "- {name: a, for: {unit: shop.service}, allow: ['catalog:ssh']}\n",
+    ),
+    (
+        "ephemeral-udp-open",
+        "- {name: a, for: {user: x}, deny: [ephemeral/tcp]}\n",
+        "- {name: a, for: {user: x}, deny: [ephemeral]}\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "bad", "good"), CASES)
+def test_a_lint_and_its_nearest_miss(kind: str, bad: str, good: str) -> None:
+    """A lint fires on the policy that has it, and nothing does on the nearest that has it not."""
+    assert [one.id for one in findings(bad)] == [kind]
+    assert findings(good) == []
+
+
+def test_every_pure_lint_has_a_case() -> None:
+    """No lint is without a policy that shows what it is for."""
+    assert {kind for kind, _, _ in CASES} == set(IDS)
+
+
+def test_a_finding_says_where_and_by_whom() -> None:
+    """A shadowed constraint is told at its own place, with the name and place of what shadows."""
+    (found,) = findings("- {name: a, deny: [80-90]}\n- {name: b, deny: [85/tcp]}\n")
+    assert found.place == "p.yaml:5:3"
+    assert found.reason == "b: it decides nothing: a (p.yaml:4) decided all of it before"
+    assert found.remedy
+
+
+def test_shared_ports_say_which() -> None:
+    """Shared ports are told as ranges, with the place of the other workload."""
+    (found,) = findings(
+        "- {name: a, for: {unit: a.service}, allow: [8000-8099/tcp, 9000]}\n"
+        "- {name: b, for: {unit: b.service}, allow: [8090-8190, 9000/udp]}\n"
+    )
+    assert "8090-8099/tcp, 9000/udp with a (p.yaml:4)" in found.reason
+
+
+def test_many_sharers_are_named_in_part() -> None:
+    """A port that many workloads share is one short finding a workload."""
+    line = "- {{name: c{0}, for: {{unit: u{0}.service}}, allow: [80]}}\n"
+    text = "".join(line.format(number) for number in range(9))
+    found = findings(text)
+    assert len(found) == 8
+    assert found[-1].reason.count("p.yaml") == 3
+    assert "and more" in found[-1].reason
+
+
+def test_the_default_is_read_too() -> None:
+    """An allow that keeps a workload from a later denial is not told, whatever the default."""
+    head = "version: 1\nmode: record\ndefault: deny\nconstraints:\n"
+    assert findings("- {name: a, allow: [80], otherwise: continue}\n", head) == []
+
+
+def test_the_builtin_policy_has_no_findings() -> None:
+    """What everybody starts with is clean."""
+    assert lint(builtin_policy()) == []
