@@ -50,7 +50,8 @@ def network_parts(inode: int, is_host: bool, book: ContainerBook) -> dict[str, A
     parts: dict[str, Any] = {"network": network_name(inode, is_host)}
     owner = None if is_host else book.network_owner(inode)
     if owner is not None:
-        parts["network_owner"] = contained_parts(place_of(owner), book.facts(owner))
+        owns = contained_parts(place_of(owner), book.facts(owner))
+        parts["network_owner"] = {"pod": owns["pod"]} if "pod" in owns else owns
     return parts
 
 

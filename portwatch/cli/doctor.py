@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from portwatch.cli.options import json_option, pin_dir_option
+from portwatch.cli.options import engines_option, json_option, pin_dir_option
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,15 @@ class Need:
 
 
 @click.command()
+@engines_option
 @pin_dir_option
 @json_option
-def doctor(pin_dir: Path, as_json: bool) -> None:
+def doctor(engines: tuple[str, ...], pin_dir: Path, as_json: bool) -> None:
     """Check each need of portwatch on this machine, and name what mends it.
 
     Exit status 3 where a required one is not met.
     """
-    needs = _needs(pin_dir)
+    needs = _needs(pin_dir, engines)
     detach = f"portwatch unload --pin-dir {pin_dir}   (without portwatch: rm -r {pin_dir})"
     healthy = all(need.met for need in needs if need.required)
     if as_json:
@@ -52,7 +53,7 @@ def doctor(pin_dir: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(3)
 
 
-def _needs(pin_dir: Path) -> list[Need]:
+def _needs(pin_dir: Path, engines: tuple[str, ...]) -> list[Need]:
     from portwatch.kernel.pins import is_bpffs
 
     is_root = os.geteuid() == 0
@@ -76,6 +77,7 @@ def _needs(pin_dir: Path) -> list[Need]:
             "a kernel with CONFIG_DEBUG_INFO_BTF",
             required=False,
         ),
+        _containers(engines),
     ]
     return needs + (_features() if is_root else []) + [_pins(pin_dir)]
 
@@ -125,6 +127,39 @@ def _cgroup2() -> Need:
         return Need("cgroup2", True, str(find_cgroup2(HOST)))
     except KernelError as err:
         return Need("cgroup2", False, err.message, err.hint)
+
+
+NAMES_COME_WITH = {
+    "podman": "systemctl enable --now podman.socket",
+    "docker": "systemctl start docker, or --engine docker=SOCKET",
+    "containerd": "its CRI plugin, or --engine containerd=SOCKET",
+    "crio": "systemctl start crio, or --engine crio=SOCKET",
+}
+
+
+def _containers(engines: tuple[str, ...]) -> Need:
+    """Whether the names of the containers that run here can be learned."""
+    from portwatch.agent.container_asking import ask_now, container_cgroups
+    from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
+    from portwatch.errors import KernelError
+    from portwatch.policy.places import place_of
+
+    sockets = parse_engines(engines)
+    try:
+        tree = cgroup_tree()
+    except KernelError as err:
+        return Need("container names", False, err.message, err.hint, required=False)
+    containers = container_cgroups(tree.scan())
+    book = ask_now(tree, HOST, containers, sockets)
+    nameless = [path for path in containers if book.facts(path) is None]
+    if not nameless:
+        found = f"of {len(containers)} containers" if containers else "no container runs here"
+        return Need("container names", True, found, required=False)
+    runtimes = {one.runtime for one in (place_of(path).container for path in nameless) if one}
+    mends = sorted(NAMES_COME_WITH[runtime] for runtime in runtimes if runtime)
+    found = f"{len(nameless)} of {len(containers)} containers are known by their id alone"
+    mend = "; ".join(mends) or "--engine RUNTIME=SOCKET names the engine's socket"
+    return Need("container names", False, found, mend, required=False)
 
 
 def _features() -> list[Need]:

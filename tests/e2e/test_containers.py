@@ -229,6 +229,9 @@ def test_explain_and_listeners_use_the_same_names(sandbox: Sandbox, engine: Engi
     assert listener["workload"]["container"]["name"] == "web"
     sandbox.load(policy, *given)
     assert container.bind(web(OTHER)) == ["EACCES"]
+    needs = json.loads(sandbox.run("doctor", "--json", *given).stdout)["needs"]
+    (need,) = [need for need in needs if need["name"] == "container names"]
+    assert need["met"] and "containers" in need["found"]
     nobody = sandbox.run("explain", policy, "--container", "nobody", "--port", 1, *given)
     assert nobody.returncode == 2
     assert "no container `nobody` runs here" in nobody.stderr

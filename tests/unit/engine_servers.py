@@ -209,6 +209,12 @@ def cri_container(start: str, name: str, image: str = "", asked_for: str = "") -
     )
 
 
+def cri_sandbox(start: str, labels: dict[str, str]) -> bytes:
+    """A `PodSandbox` message."""
+    metadata = field(1, "web-0") + field(2, "some-uid") + field(3, "shop")
+    return field(1, container_id(start)) + field(2, metadata) + entries(5, labels)
+
+
 def cri_status(start: str, name: str, image: str, pid: int) -> bytes:
     """A `ContainerStatusResponse` message."""
     status = [
@@ -222,11 +228,13 @@ def cri_status(start: str, name: str, image: str, pid: int) -> bytes:
 
 
 class CriEngine:
-    """Serves ListContainers and ContainerStatus of one version of CRI; `asked` holds the paths."""
+    """Serves ListContainers, ListPodSandbox and ContainerStatus of one version of CRI; `asked`
+    holds the paths."""
 
     def __init__(self, version: str = "v1") -> None:
         self.service = f"runtime.{version}.RuntimeService"
         self.containers: dict[str, bytes] = {}
+        self.sandboxes: dict[str, bytes] = {}
         self.statuses: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.goodbye = False
@@ -242,9 +250,10 @@ class CriEngine:
         if service != self.service:
             return 12, b""
         values = dict(fields(request))
-        if name == "ListContainers":
+        if name in ("ListContainers", "ListPodSandbox"):
+            listed = self.containers if name == "ListContainers" else self.sandboxes
             wanted = dict(fields(values.get(1, b""))).get(1)  # type: ignore[arg-type]
-            chosen = [m for i, m in self.containers.items() if wanted in (None, i.encode())]
+            chosen = [m for i, m in listed.items() if wanted in (None, i.encode())]
             return 0, b"".join(field(1, message) for message in chosen)
         status = self.statuses.get(values[1].decode())  # type: ignore[union-attr]
         return (0, status) if status else (5, b"")

@@ -13,6 +13,7 @@ from engine_servers import (
     Server,
     container_id,
     cri_container,
+    cri_sandbox,
     cri_status,
     entries,
     my_socket,
@@ -87,9 +88,31 @@ def test_several_are_found_at_once(path: Path) -> None:
     engine = engine_with(a1=IMAGE, b2=IMAGE, c3=IMAGE)
     with engine.serve(path):
         api = CriApi(my_socket(path, "crio"))
-        assert {one.id for one in api.find([A, C, container_id("d4"), "b2", ""])} == {A, C}
+        assert {one.id for one in api.find([A, C, "b2", ""])} == {A, C}
         assert len(engine.asked) == 1
+        assert {one.id for one in api.find([A, C, container_id("d4")])} == {A, C}
         assert api.find(["a1"]) == api.find([container_id("d4")]) == []
+        api.close()
+
+
+def test_a_pods_sandbox(path: Path) -> None:
+    """The container that keeps a pod's namespaces is known too, with the pod's labels."""
+    engine = engine_with(a1=IMAGE)
+    labels = {"io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-0"}
+    engine.sandboxes = {
+        container_id("e5"): cri_sandbox("e5", labels),
+        container_id("f6"): cri_sandbox("f6", {}),
+    }
+    with engine.serve(path):
+        api = CriApi(my_socket(path, "containerd"))
+        found = {one.id: one for one in api.find([A, container_id("e5")])}
+        assert found.keys() == {A, container_id("e5")}
+        sandbox = found[container_id("e5")]
+        assert (sandbox.name, sandbox.image, sandbox.runtime) == ("POD", None, "containerd")
+        assert dict(sandbox.labels) == labels
+        assert engine.asked == [
+            f"/{engine.service}/{m}" for m in ("ListContainers", "ListPodSandbox")
+        ]
         api.close()
 
 

@@ -22,6 +22,7 @@ from portwatch.node.engines.facts import (
     image_digest,
     image_name,
 )
+from portwatch.node.engines.sockets import SYSTEM
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import process_ids, real_ids, started_ns
 
@@ -78,14 +79,16 @@ def _monitored(host: HostPaths, pid: int) -> Monitored | None:
     if ids is None or not CONTAINER_ID.fullmatch(container_id) or b"-n" not in given:
         return None
     try:
-        facts = _facts(directory, container_id, given)
+        listed = _listed(directory, container_id, given) if ids[0] == SYSTEM else {}
+        facts = _facts(container_id, given, listed)
     except EngineFailed:
         return None
     return Monitored(ids[0], facts) if started_ns(directory) == started else None
 
 
-def _facts(directory: Path, container_id: str, given: dict[bytes, bytes]) -> ContainerFacts:
-    listed = _listed(directory, container_id, os.fsdecode(given.get(b"-b", b"")))
+def _facts(
+    container_id: str, given: dict[bytes, bytes], listed: dict[str, object]
+) -> ContainerFacts:
     image_id = listed.get("image-id")
     digest = image_digest(image_id) if isinstance(image_id, str) else None
     image = listed.get("image-name")
@@ -99,9 +102,11 @@ def _facts(directory: Path, container_id: str, given: dict[bytes, bytes]) -> Con
     )
 
 
-def _listed(directory: Path, container_id: str, bundle: str) -> dict[str, object]:
+def _listed(directory: Path, container_id: str, given: dict[bytes, bytes]) -> dict[str, object]:
     """What the storage says of a container, as the monitor sees the storage; it may be in mounts
-    of its own. `bundle` is STORAGE/ID/userdata, and the list STORAGE/containers.json."""
+    of its own. The bundle is STORAGE/ID/userdata, and the list STORAGE/containers.json. For the
+    machine's own monitors: a user's storage may be one that never answers."""
+    bundle = os.fsdecode(given.get(b"-b", b""))
     storage = Path(f"{directory}/root{bundle}").parent.parent
     try:
         with open(storage / "containers.json", "rb") as file:

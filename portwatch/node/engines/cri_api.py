@@ -25,12 +25,14 @@ from portwatch.node.engines.protobuf import Malformed, field, fields
 from portwatch.node.engines.sockets import EngineSocket
 
 SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
+SANDBOX_NAME = "POD"  # as the kubelet called it with Docker
 NAME_LABEL = b"io.kubernetes.container.name"
 
 
 # The numbers of the fields that are read, by message.
 FILTER, FILTER_ID, LISTED = 1, 1, 1
 ID, METADATA, IMAGE, IMAGE_REF, LABELS = 1, 3, 4, 5, 8  # of Container
+SANDBOX_LABELS = 5  # of PodSandbox, whose id is where Container has it
 STATUS_ID, STATUS_VERBOSE, STATUS_STATUS, STATUS_INFO = 1, 2, 1, 2
 STATUS_IMAGE = 8
 METADATA_NAME, IMAGE_NAME, IMAGE_ASKED_FOR = 1, 1, 18
@@ -52,11 +54,11 @@ class CriApi:
         asked = {one for one in ids if CONTAINER_ID.fullmatch(one)}
         if not asked:
             return []
-        # It can filter by one id only.
-        wanted = field(FILTER, field(FILTER_ID, min(asked))) if len(asked) == 1 else b""
-        listed = _values(self._call("ListContainers", wanted))[LISTED]
-        found = [self._facts(_values(item)) for item in listed]
-        return [self._with_image(one) for one in found if one.id in asked]
+        found = [self._facts(values) for values in self._list("ListContainers", asked)]
+        missing = asked - {facts.id for facts in found}
+        if missing:
+            found += [self._sandbox(one) for one in self._list("ListPodSandbox", missing)]
+        return [self._with_image(one) for one in found]
 
     def first_process(self, container_id: str) -> int | None:
         """Return the pid of a container's first process, None where it has none; EngineFailed."""
@@ -76,9 +78,17 @@ class CriApi:
         self._channel.close()
         self._service = None  # it may be another version that comes back
 
+    def _list(self, method: str, ids: set[str]) -> list[Values]:
+        """Return what is listed with these ids."""
+        # It can filter by one id only.
+        wanted = field(FILTER, field(FILTER_ID, min(ids))) if len(ids) == 1 else b""
+        listed = [_values(item) for item in _values(self._call(method, wanted))[LISTED]]
+        return [values for values in listed if engine_text(_last(values[ID]), "an id") in ids]
+
     def _with_image(self, facts: ContainerFacts) -> ContainerFacts:
         """Return the facts with an image's name: a kubelet asks for images by id, as a rule."""
-        status = self._status(facts.id, verbose=False) if facts.image is None else None
+        is_asked = facts.image is None and facts.name != SANDBOX_NAME
+        status = self._status(facts.id, verbose=False) if is_asked else None
         if status is None:
             return facts
         image = _values(_last(_values(_last(status[STATUS_STATUS]))[STATUS_IMAGE]))
@@ -122,6 +132,12 @@ class CriApi:
             image_id,
             workload_labels(labels),
         )
+
+    def _sandbox(self, values: Values) -> ContainerFacts:
+        """A pod's first container, which keeps its namespaces, and is in no list of containers."""
+        container_id = engine_text(_last(values[ID]), "an id")
+        labels = workload_labels(_texts(values[SANDBOX_LABELS]))
+        return ContainerFacts(container_id, self._runtime, SANDBOX_NAME, None, None, labels)
 
 
 def _image(spec: Values, image_id: str | None) -> str | None:
