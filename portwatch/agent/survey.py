@@ -20,18 +20,16 @@ from portwatch.agent.named_subject import named_subject
 from portwatch.agent.workload_event import shown_name
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
-from portwatch.policy.addresses import ADDRESS_WORDS, DUAL, Address, networks_of
+from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Decision, Endpoint, decide
 from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Policy
+from portwatch.policy.scopes import scope_of
 from portwatch.policy.workload import MAX_ID, Subject
 
 NO_ID = MAX_ID + 1
 """The gid of a socket without a process: nobody's."""
-
-OTHER_SCOPE = "other"
-"""The scope of an address that no word of the language means: multicast, CGNAT, documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +79,9 @@ def survey(
     ]
 
 
-def scope_of(address: str) -> str:
-    """The first word of the policy language that means the address; OTHER_SCOPE for none."""
-    parsed = Address.parse(address)
-    for word in ADDRESS_WORDS:
-        if any(network.contains(parsed) for network in networks_of(word)):
-            return word
-    return OTHER_SCOPE
-
-
 def _scope(address: str, known: dict[str, str]) -> str:
     if address not in known:
-        known[address] = scope_of(address)
+        known[address] = scope_of(Address.parse(address))
     return known[address]
 
 

@@ -11,17 +11,19 @@ from policy_strategies import ACCOUNTS, binds, policies
 
 from portwatch.agent.containers import ContainerBook
 from portwatch.agent.listener_event import listener_event
-from portwatch.agent.survey import Surveyed, scope_of, survey
+from portwatch.agent.survey import Surveyed, survey
 from portwatch.agent.survey_child import fold, report
 from portwatch.agent.survey_report import SurveyRequest
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
 from portwatch.node.socket_holders import Holder
+from portwatch.policy.addresses import Address
 from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import decide
 from portwatch.policy.load import parse_policy
 from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Policy
+from portwatch.policy.scopes import scope_of
 
 NOBODYS = AccountTable({}, {})
 BOOK = ContainerBook()
@@ -74,7 +76,7 @@ def told(rules: str, listener: Listener, below: str = "/") -> tuple[str | None, 
 )
 def test_scopes_are_the_words_of_the_language(address: str, scope: str) -> None:
     """A scope is the policy's own word for an address; what has none is `other`."""
-    assert scope_of(address) == scope
+    assert scope_of(Address.parse(address)) == scope
 
 
 def test_the_holding_process_is_judged() -> None:

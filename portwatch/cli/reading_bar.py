@@ -1,0 +1,36 @@
+"""A progress bar on stderr for what takes more than a moment; nothing where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+
+PATIENCE_SECONDS = 1.0
+
+
+@contextmanager
+def reading_bar(label: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Hand out what is to be called with the bytes read since the last call."""
+    if total_bytes is None or not sys.stderr.isatty():
+        yield lambda _bytes: None
+        return
+    begun = time.monotonic()
+    read = 0
+    shown: list[Callable[[int], object]] = []
+    with ExitStack() as stack:
+
+        def advance(more: int) -> None:
+            nonlocal read
+            read += more
+            if shown:
+                shown[0](more)
+            elif time.monotonic() - begun > PATIENCE_SECONDS:
+                bar = click.progressbar(length=total_bytes, label=label, file=sys.stderr)
+                shown.append(stack.enter_context(bar).update)
+                shown[0](read)
+
+        yield advance
