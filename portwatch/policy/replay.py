@@ -84,9 +84,9 @@ class Replay:
         """Judge one event's binds."""
         kind = self._kind(bind)
         if kind is None:
-            self.unjudged += bind.count
+            self.unjudged += bind.times
             return
-        self.counts[kind] = self.counts.get(kind, 0) + bind.count
+        self.counts[kind] = self.counts.get(kind, 0) + bind.times
 
     def kinds(self) -> list[tuple[ReplayedKind, int]]:
         """What differs first, what would be refused before what would be let through."""

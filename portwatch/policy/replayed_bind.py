@@ -42,7 +42,7 @@ class RecordedBind(NamedTuple):
     verdict: str
     constraint: str | None
     program: str
-    count: int
+    times: int
 
     @property
     def tail_key(self) -> tuple[str, str, int, str, str | None]:
