@@ -80,6 +80,14 @@ static __always_inline void read_ipv6(struct bind *bind, u64 place)
 	bind->address[3] = read_u32(place + 12);
 }
 
+/* Once its address is known. `::` that is not IPv6 only is exposed on IPv4 too. */
+static __always_inline void set_scope(struct bind *bind, void *sock)
+{
+	if (bind->family == IPV6 && is_unspecified(bind->address) &&
+	    !is_ipv6_only(kernel_address(sock)))
+		bind->scope = SCOPE_DUAL;
+}
+
 #ifdef HAVE_KERNEL_TYPES
 /* The address and port that a socket has; `protocol` is known by then. */
 static __always_inline void describe_socket(const struct control *control, struct bind *bind)
@@ -96,8 +104,7 @@ static __always_inline void describe_socket(const struct control *control, struc
 	}
 	bind->family = IPV6;
 	read_ipv6(bind, sock + OFFSET_SOCK_ADDRESS6);
-	if (is_unspecified(bind->address) && !is_ipv6_only(sock))
-		bind->scope = SCOPE_DUAL;
+	set_scope(bind, (void *)sock);
 }
 #endif
 

@@ -142,8 +142,7 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 	} else {
 		__builtin_memcpy(bind.address, address.ip6, sizeof(bind.address));
 		bind.scope = 0;
-		if (is_unspecified(bind.address) && !is_ipv6_only(bind.outside))
-			bind.scope = SCOPE_DUAL;
+		set_scope(&bind, (void *)bind.outside);
 	}
 	report_collision(control, &bind);
 	return 0;

@@ -31,8 +31,7 @@ static __always_inline bool take_sockaddr(struct bind *bind, u64 place, s64 byte
 		return false;
 	}
 	bind->scope = 0;
-	if (bind->family == IPV6 && is_unspecified(bind->address) && !is_ipv6_only(bind->outside))
-		bind->scope = SCOPE_DUAL;
+	set_scope(bind, (void *)bind->outside);
 	bind->port = bind->requested_port = bpf_ntohs(read_u16(place + 2));
 	return true;
 }

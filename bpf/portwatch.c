@@ -18,9 +18,7 @@ static __always_inline void describe(const struct control *control, struct bind 
 	bind->sock = sock;
 	bind->protocol = protocol;
 	bind->label = one_state(control, protocol_label(protocol));
-	if (bind->family == IPV6 && is_unspecified(bind->address) &&
-	    !is_ipv6_only(kernel_address(sock)))
-		bind->scope = SCOPE_DUAL;
+	set_scope(bind, sock);
 }
 
 static __always_inline int refuse(const struct bind *bind, u16 error)
