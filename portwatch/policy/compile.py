@@ -9,26 +9,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from portwatch.errors import PolicyError, Problem
 from portwatch.policy.addresses import Address
-from portwatch.policy.decide import Endpoint
 from portwatch.policy.endpoint_classes import (
-    PORTS,
     AddressClasses,
     Lists,
     address_classes,
     port_classes,
 )
 from portwatch.policy.model import Policy
-from portwatch.policy.outcomes import ALLOWED, RECORDED, Judge, Outcome
-from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.outcomes import ALLOWED, Judge, Outcome
 from portwatch.policy.subject_classes import SubjectClasses
-from portwatch.policy.workload import KnownContainer, Selector, Subject
+from portwatch.policy.workload import KnownContainer, Selector
 
-__all__ = ["Accounts", "CompiledPolicy", "Outcome", "SubjectRow", "compile_policy", "lookup"]
+__all__ = ["Accounts", "CompiledPolicy", "Outcome", "SubjectRow", "compile_policy"]
 
 MAX_ENDPOINT_CLASSES = 4096
 MAX_ENDPOINT_PAIRS = 262_144
@@ -150,37 +147,6 @@ class CompiledPolicy:
 def compile_policy(policy: Policy, accounts: Accounts) -> CompiledPolicy:
     """Work out the tables. Raises PolicyError where one would pass its bound."""
     return CompiledPolicy(policy, accounts)
-
-
-def lookup(compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint) -> Outcome:
-    """Return the outcome of one bind by the path that the kernel takes through the tables."""
-    row = PROTOCOLS.index(endpoint.protocol)
-    numbered = compiled.port_classes[row * PORTS + endpoint.port]
-    picked = compiled.port_classes[(len(PROTOCOLS) + row) * PORTS + endpoint.port]
-    if not endpoint.listening:
-        return _outcome(compiled, subject, endpoint, picked if endpoint.picked else numbered)
-    for port_class in (picked, compiled.ephemeral_gate, numbered):
-        outcome = _outcome(compiled, subject, endpoint, port_class)
-        if outcome is not compiled.outcomes[ALLOWED]:
-            break
-    return replace(outcome, verdict=RECORDED) if outcome.constraint else outcome
-
-
-def _outcome(
-    compiled: CompiledPolicy, subject: Subject, endpoint: Endpoint, port_class: int
-) -> Outcome:
-    address_class = class_of_address(compiled, endpoint.address)
-    cell = port_class * compiled.address_class_count + address_class
-    endpoint_class = compiled.endpoint_classes[cell]
-    outcome = compiled.uniform[endpoint_class]
-    if outcome == NOT_UNIFORM:
-        outcome = compiled.subject_row(
-            compiled.cgroup_signature(subject.cgroup, subject.container),
-            compiled.user_classes.get(subject.uid, 0),
-            compiled.group_classes.get(subject.gid, 0),
-            subject.host_network,
-        ).decisions[endpoint_class]
-    return compiled.outcomes[outcome]
 
 
 def class_of_address(compiled: CompiledPolicy, address: Address) -> int:

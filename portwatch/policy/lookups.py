@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from portwatch.policy.addresses import Address
 from portwatch.policy.compile import (
     NOT_UNIFORM,
@@ -12,6 +14,7 @@ from portwatch.policy.compile import (
 from portwatch.policy.decide import Decision, Endpoint, Verdict
 from portwatch.policy.endpoint_classes import PORTS
 from portwatch.policy.model import DEFAULT_NAME
+from portwatch.policy.outcomes import ALLOWED, RECORDED, Outcome
 from portwatch.policy.ports import PROTOCOLS
 from portwatch.policy.workload import KnownContainer, Subject
 
@@ -38,18 +41,33 @@ class Lookups:
         return self._row(subject).workload
 
     def decide(self, subject: Subject, endpoint: Endpoint) -> Decision:
-        """The verdict on one bind; of an endpoint that is not marked as listening."""
+        """The verdict on one bind, or on one that listens on a port that the kernel picked."""
+        outcome = self.outcome(subject, endpoint)
+        reason = self._reasons.get(outcome.constraint) if outcome.constraint else None
+        return Decision(VERDICTS[outcome.verdict], outcome.constraint, outcome.errno, reason)
+
+    def outcome(self, subject: Subject, endpoint: Endpoint) -> Outcome:
+        """The outcome by the path that the kernel takes through the tables."""
         compiled = self._compiled
-        kind = int(endpoint.picked) * len(PROTOCOLS) + PROTOCOLS.index(endpoint.protocol)
-        port_class = compiled.port_classes[kind * PORTS + endpoint.port]
+        row = PROTOCOLS.index(endpoint.protocol)
+        numbered = compiled.port_classes[row * PORTS + endpoint.port]
+        picked = compiled.port_classes[(len(PROTOCOLS) + row) * PORTS + endpoint.port]
+        if not endpoint.listening:
+            return self._outcome(subject, endpoint, picked if endpoint.picked else numbered)
+        for port_class in (picked, compiled.ephemeral_gate, numbered):
+            outcome = self._outcome(subject, endpoint, port_class)
+            if outcome is not compiled.outcomes[ALLOWED]:
+                break
+        return replace(outcome, verdict=RECORDED) if outcome.constraint else outcome
+
+    def _outcome(self, subject: Subject, endpoint: Endpoint, port_class: int) -> Outcome:
+        compiled = self._compiled
         cell = port_class * compiled.address_class_count + self._address_class(endpoint.address)
         endpoint_class = compiled.endpoint_classes[cell]
         number = compiled.uniform[endpoint_class]
         if number == NOT_UNIFORM:
             number = self._row(subject).decisions[endpoint_class]
-        outcome = compiled.outcomes[number]
-        reason = self._reasons.get(outcome.constraint) if outcome.constraint else None
-        return Decision(VERDICTS[outcome.verdict], outcome.constraint, outcome.errno, reason)
+        return compiled.outcomes[number]
 
     def _row(self, subject: Subject) -> SubjectRow:
         compiled = self._compiled

@@ -9,9 +9,10 @@ import pytest
 from policy_strategies import FixedAccounts
 
 from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.compile import compile_policy, lookup
+from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.load import parse_policy
+from portwatch.policy.lookups import Lookups
 from portwatch.policy.workload import Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"
@@ -73,5 +74,5 @@ def test_examples(text: str, cells: list[str]) -> None:
     assert (decision.verdict, decision.constraint or "") == (cells[2], cells[3])
     if len(cells) > 4:
         assert (decision.errno or "") == cells[4]
-    outcome = lookup(compile_policy(policy, FixedAccounts(USERS, {})), who, what)
+    outcome = Lookups(compile_policy(policy, FixedAccounts(USERS, {}))).outcome(who, what)
     assert ("allowed", "denied", "recorded")[outcome.verdict] == cells[2]

@@ -21,9 +21,10 @@ from policy_strategies import (
 
 from portwatch.errors import PolicyError
 from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.compile import NOT_UNIFORM, CompiledPolicy, compile_policy, lookup
+from portwatch.policy.compile import NOT_UNIFORM, CompiledPolicy, compile_policy
 from portwatch.policy.decide import Decision, Endpoint, decide, explain, workload_name
 from portwatch.policy.load import builtin_policy, parse_policy
+from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Mode, Policy
 from portwatch.policy.ports import PROTOCOLS
 from portwatch.policy.workload import Subject
@@ -61,7 +62,7 @@ def looked_up(
     tables: CompiledPolicy, who: Subject, endpoint: Endpoint
 ) -> tuple[int, str | None, str | None]:
     """Return the outcome that the kernel would find."""
-    found = lookup(tables, who, endpoint)
+    found = Lookups(tables).outcome(who, endpoint)
     return found.verdict, found.constraint, found.errno
 
 
