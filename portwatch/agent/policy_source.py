@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from portwatch.policy.catalog_use import with_catalog
 from portwatch.policy.load import builtin_sources, parse_policy, policy_sources
 from portwatch.policy.model import Mode, Policy
 
@@ -18,7 +19,8 @@ Source = tuple[str, str | bytes]
 
 @dataclass(frozen=True)
 class LoadedPolicy:
-    """A checked policy with the texts it came from."""
+    """A checked policy with the texts it came from; the sets of the catalog that it names are
+    among them."""
 
     policy: Policy
     sources: tuple[Source, ...]
@@ -29,7 +31,8 @@ class LoadedPolicy:
     def parse(cls, sources: Sequence[Source], origin: str, mode: Mode | None) -> LoadedPolicy:
         """Check the texts, and put them in `mode` where one is given; PolicyError."""
         policy = parse_policy(sources, source=origin)
-        return cls(policy.with_mode(mode) if mode else policy, tuple(sources), origin, mode)
+        kept = with_catalog(sources, policy.catalog)
+        return cls(policy.with_mode(mode) if mode else policy, kept, origin, mode)
 
 
 @dataclass(frozen=True)

@@ -1,41 +1,65 @@
 """The catalog: ports that well-known software listens on, by name (`catalog:etcd`).
 
-Read from catalog.yaml, once, where a policy first names it.
+What is built in is catalog.yaml; a directory of the machine's own adds to it and overrides it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+import os
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
-from portwatch.policy.document import read_document
-from portwatch.policy.ports import PortRange, parse_port
+from portwatch.policy.catalog_entry import CatalogEntry
+from portwatch.policy.catalog_files import Written, read_sets, whole_sets
+from portwatch.policy.files import read_files
 from portwatch.policy.problems import Problems
 
+__all__ = ["CATALOG_DIR_VARIABLE", "CatalogEntry", "catalog", "catalog_dir"]
 
-@dataclass(frozen=True)
-class CatalogEntry:
-    """A named set of ports: what it is, and the document that says so."""
+CATALOG_DIR = "/etc/portwatch/catalog.d"
+CATALOG_DIR_VARIABLE = "PORTWATCH_CATALOG_DIR"
 
-    name: str
-    description: str
-    source: str
-    ranges: tuple[PortRange, ...]
+Sources = tuple[tuple[str, bytes], ...]
+
+
+def catalog_dir() -> Path:
+    """Where the machine's own sets are: $PORTWATCH_CATALOG_DIR, else /etc/portwatch/catalog.d."""
+    return Path(os.environ.get(CATALOG_DIR_VARIABLE) or CATALOG_DIR)
+
+
+def catalog() -> Mapping[str, CatalogEntry]:
+    """Return the sets by name, those of the machine's own directory as they are now.
+
+    Raises PolicyError for what its files say, UsageError where they cannot be read.
+    """
+    return _with_own(_own_sources(catalog_dir()))
+
+
+def _own_sources(directory: Path) -> Sources:
+    try:
+        directory.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError:
+        pass  # read_files says what it is
+    return tuple(read_files(directory, "catalog"))
 
 
 @cache
-def catalog() -> dict[str, CatalogEntry]:
-    """Return the catalog, by name. An entry's `includes` bring in those of other entries."""
+def _built_in() -> Mapping[str, Written]:
     path = Path(__file__).with_name("catalog.yaml")
     problems = Problems()
-    document = read_document(path.name, path.read_bytes(), problems)
+    written = read_sets([(path.name, path.read_bytes())], {}, problems, is_own=False)
     problems.raise_if_any()
-    entries: dict[str, CatalogEntry] = {}
-    for name, fields in document.data.items() if document else ():
-        ranges = [item for word in fields.get("ports", ()) if (item := parse_port(word))]
-        for other in fields.get("includes", ()):
-            ranges.extend(entries[other].ranges)
-        unique = tuple(dict.fromkeys(ranges))
-        entries[name] = CatalogEntry(name, fields["description"], fields["source"], unique)
-    return entries
+    return MappingProxyType(written)
+
+
+@lru_cache(2)
+def _with_own(sources: Sources) -> Mapping[str, CatalogEntry]:
+    problems = Problems()
+    written = read_sets(sources, _built_in(), problems)
+    entries = whole_sets(written, problems)
+    problems.raise_if_any()
+    return MappingProxyType(entries)

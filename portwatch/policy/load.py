@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from portwatch.errors import UsageError
-from portwatch.policy.document import MAX_BYTES
+from portwatch.policy.catalog_use import STORED_CATALOG, CatalogUse, own_sets
+from portwatch.policy.files import read_files
 from portwatch.policy.merge import Merged, Spot, merge
 from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
+from portwatch.policy.names import NAME, NAME_RULE
 from portwatch.policy.problems import Problems, quote
-from portwatch.policy.resolve import NAME, NAME_RULE, Resolver
+from portwatch.policy.resolve import Resolver
 from portwatch.policy.workload import Workload
-
-MAX_FILES = 256
 
 
 def load_policy(path: Path) -> Policy:
@@ -42,24 +43,7 @@ def policy_sources(path: Path) -> list[tuple[str, bytes]]:
 
     Raises UsageError where there is nothing to read.
     """
-    try:
-        if not path.is_dir():
-            return [(str(path), _read(path))]
-        # Hidden files are editors' and package managers' leftovers, as for systemd's *.d.
-        files = sorted(p for p in path.glob("*.yaml") if not p.name.startswith("."))
-        sources = []
-        room = MAX_BYTES
-        for file in files[: MAX_FILES + 1]:
-            if room >= 0 and file.is_file():  # past it, what was read is refused already
-                sources.append((str(file), _read(file)))
-                room -= len(sources[-1][1])
-    except OSError as err:
-        message = f"cannot read the policy {err.filename or path}: {err.strerror or err}"
-        raise UsageError(message, hint="check the path and its permissions") from err
-    except ValueError as err:  # a NUL in the path
-        raise UsageError(f"cannot read the policy {str(path)!r}: {err}") from err
-    if len(files) > MAX_FILES:
-        raise UsageError(f"{path} holds more than {MAX_FILES} policy files")
+    sources = read_files(path, "policy")
     if not sources:
         hint = "put a policy there, or leave out --policy for the built-in one"
         raise UsageError(f"no *.yaml in the policy directory {path}", hint=hint)
@@ -69,31 +53,30 @@ def policy_sources(path: Path) -> list[tuple[str, bytes]]:
 def parse_policy(sources: Sequence[tuple[str, str | bytes]], *, source: str = "") -> Policy:
     """Check and merge files given as (name, text); `source` names the whole in metrics.
 
-    Raises PolicyError with every problem of every file.
+    Among them may be the sets of the catalog as catalog_use stored them: they then mean what they
+    meant. Raises PolicyError with every problem of every file.
     """
     problems = Problems()
-    merged = merge(sources, problems)
-    resolver = Resolver(merged)
+    files = [(name, text) for name, text in sources if name != STORED_CATALOG]
+    catalog = CatalogUse(next((text for name, text in sources if name == STORED_CATALOG), None))
+    merged = merge(files, problems)
+    resolver = Resolver(merged, catalog)
     resolver.check_definitions()
-    policy = _build(merged, resolver, source or (sources[0][0] if sources else ""), _hash(sources))
+    policy = _build(merged, resolver, source or (files[0][0] if files else ""))
     problems.raise_if_any()
-    return policy
+    texts = [text for _, text in files]
+    return replace(policy, catalog=catalog.used, sha256=_hash([*texts, own_sets(catalog.used)]))
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
-
-
-def _hash(sources: Sequence[tuple[str, str | bytes]]) -> str:
-    """Return the SHA-256 of the files' texts one after another: `cat *.yaml | sha256sum`."""
+def _hash(texts: Sequence[str | bytes]) -> str:
+    """Return the SHA-256 of texts one after another: for files, `cat *.yaml | sha256sum`."""
     digest = hashlib.sha256()
-    for _, text in sources:
+    for text in texts:
         digest.update(text.encode("utf-8", "replace") if isinstance(text, str) else text)
     return digest.hexdigest()
 
 
-def _build(merged: Merged, resolver: Resolver, source: str, sha256: str) -> Policy:
+def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
     settings = merged.settings
     if len(merged.constraints) > MAX_CONSTRAINTS:
         count = len(merged.constraints)
@@ -115,7 +98,7 @@ def _build(merged: Merged, resolver: Resolver, source: str, sha256: str) -> Poli
         constraints=tuple(constraints),
         workloads=workloads,
         source=source,
-        sha256=sha256,
+        sha256="",
         reason=settings.get("reason"),
     )
 

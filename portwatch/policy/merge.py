@@ -5,14 +5,13 @@ Shape errors are taken out of the data here, so that the rest can still be searc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from portwatch.policy.document import Document, Path, Room, read_document
 from portwatch.policy.problems import Problems, quote
-from portwatch.policy.shape import ShapeError, shape_errors
+from portwatch.policy.shape import report_shape
 
 KINDS = ("ports", "addresses", "workloads")
 _ONCE = ("version", "mode", "default", "errno", "reason")
@@ -88,12 +87,7 @@ def merge(sources: Sequence[tuple[str, str | bytes]], problems: Problems) -> Mer
 
 def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
     raw_names = _names(document.data)
-    nulls = _nulls(document.data, ()) if document.nulls else ()
-    bad: list[Path] = []
-    for path, message, about_key in chain(nulls, shape_errors(document.data, merged.problems)):
-        place = document.place(path, key=about_key)
-        merged.problems.add(document.name, place, message)
-        bad.append(path)
+    bad = report_shape(document, merged.problems)
     for path in bad:
         _cut(merged, document, path)
     if () in bad:
@@ -136,17 +130,6 @@ def _names(data: Any) -> dict[str, set[str]]:
     return {
         kind: set(groups[kind]) if isinstance(groups.get(kind), dict) else set() for kind in KINDS
     }
-
-
-def _nulls(data: Any, path: Path) -> Iterator[ShapeError]:
-    """Yield what has no value, as shape_errors() does: nothing in the language is null."""
-    if isinstance(data, (dict, list)):
-        for step, value in data.items() if isinstance(data, dict) else enumerate(data):
-            yield from _nulls(value, (*path, step))
-    elif data is None and isinstance(path[-1], str):
-        yield path, f"{quote(path[-1])} has no value", True
-    elif data is None:
-        yield path, "an item of the list is empty", False
 
 
 def _cut(merged: Merged, document: Document, path: Path) -> None:

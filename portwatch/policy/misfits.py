@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from msgspec import ValidationError, convert
 from msgspec.inspect import (
+    BoolType,
     DictType,
     IntType,
     ListType,
@@ -25,7 +26,7 @@ from msgspec.inspect import (
 )
 
 from portwatch.policy.document import Path
-from portwatch.policy.schema import PolicySpec, in_order
+from portwatch.policy.schema import in_order
 
 _KINDS: dict[type[Type], type | tuple[type, ...]] = {
     StructType: dict,
@@ -33,6 +34,7 @@ _KINDS: dict[type[Type], type | tuple[type, ...]] = {
     ListType: list,
     StrType: str,
     IntType: int,
+    BoolType: bool,
     LiteralType: (str, int),  # a wrong word, of whatever kind, is answered with the right ones
 }
 
@@ -49,15 +51,15 @@ class Misfit:
     fitting: tuple[Any, ...] = ()
 
 
-def misfits(data: Any) -> Iterator[Misfit]:
-    """Yield everything in a document's plain data that is of the wrong shape.
+def misfits(data: Any, spec: Any) -> Iterator[Misfit]:
+    """Yield everything in a document's plain data that does not fit the type `spec`.
 
-    Nulls are passed over: nothing in the language is null, and `merge` says so of each.
+    Nulls are passed over: nothing in the language is null, and `shape` says so of each.
     """
     try:
-        convert(data, PolicySpec)
+        convert(data, spec)
     except ValidationError:
-        yield from _walk(type_info(PolicySpec), data, ())
+        yield from _walk(type_info(spec), data, ())
 
 
 def _walk(wanted: Type, value: Any, path: Path) -> Iterator[Misfit]:
@@ -87,7 +89,7 @@ def _walk(wanted: Type, value: Any, path: Path) -> Iterator[Misfit]:
         below = branch.ge is not None and value < branch.ge
         if below or (branch.le is not None and value > branch.le):
             yield Misfit("range", path, value, (branch.ge, branch.le))
-    else:
+    elif branch is None:
         yield Misfit("type", path, value)
 
 
@@ -110,6 +112,6 @@ def _branch(wanted: Type, value: Any) -> Type | None:
     if isinstance(wanted, UnionType):
         branches = (_branch(branch, value) for branch in wanted.types)
         return next((branch for branch in branches if branch is not None), None)
-    if isinstance(value, bool) and not isinstance(wanted, LiteralType):
+    if isinstance(value, bool) and not isinstance(wanted, (BoolType, LiteralType)):
         return None
     return wanted if isinstance(value, _KINDS[type(wanted)]) else None

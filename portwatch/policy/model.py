@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from portwatch.policy.addresses import AddressSet
+from portwatch.policy.catalog_entry import CatalogEntry
 from portwatch.policy.ports import NO_ENDPOINTS, EndpointSet
 from portwatch.policy.workload import Selector, Workload
 
@@ -49,7 +50,8 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Policy:
-    """A whole policy. `source` names the file or directory, `sha256` is over the file texts."""
+    """A whole policy. `source` names the file or directory. `catalog` are the sets of the catalog
+    that it names; `sha256` is over the file texts, and over the machine's own among those sets."""
 
     mode: Mode
     default: Default
@@ -59,6 +61,7 @@ class Policy:
     source: str
     sha256: str
     reason: str | None = None
+    catalog: tuple[CatalogEntry, ...] = ()
 
     def with_mode(self, mode: Mode) -> Policy:
         """Return this policy in another mode.

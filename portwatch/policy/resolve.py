@@ -15,8 +15,9 @@ from portwatch.policy.addresses import (
     networks_of,
     parse_network,
 )
-from portwatch.policy.catalog import catalog
+from portwatch.policy.catalog_use import CatalogUse
 from portwatch.policy.merge import KINDS, Merged, Spot
+from portwatch.policy.names import NAME, NAME_RULE
 from portwatch.policy.ports import (
     NAMED_PROTOCOLS,
     PORT_WORDS,
@@ -40,9 +41,6 @@ MAX_EXPANDED = 262_144
 MAX_PATTERNS = 16_384
 """How many different names, globs and ids all selectors may hold: each is a bit of bitmaps."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
-NAME_RULE = "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
-
 _RESERVED = {"ports": tuple(PORT_WORDS), "addresses": ADDRESS_WORDS, "workloads": ()}
 _OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:/]+", re.ASCII)
 
@@ -52,8 +50,9 @@ T = TypeVar("T")
 class Resolver:
     """Resolves the words of one policy; every problem goes to the policy's problems."""
 
-    def __init__(self, merged: Merged) -> None:
+    def __init__(self, merged: Merged, catalog: CatalogUse) -> None:
         self._merged = merged
+        self._catalog = catalog
         self._done: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._open: list[tuple[str, str]] = []
         self._expanded = 0
@@ -126,7 +125,7 @@ class Resolver:
         if parsed is not None:
             found: tuple[PortRange, ...] = (parsed,)
         elif word.startswith("catalog:"):
-            found = self._catalog(spot, word.removeprefix("catalog:"))
+            found = self._set_of_catalog(spot, word.removeprefix("catalog:"))
         else:
             base = word.partition("/")[0]
             if "/" in word and base in self._merged.definitions["ports"]:
@@ -138,14 +137,16 @@ class Resolver:
             self._ranges[spot.value] = found
         return found
 
-    def _catalog(self, spot: Spot, name: str) -> tuple[PortRange, ...]:
-        entry = catalog().get(name)
-        if entry is None:
-            meant = self._merged.problems.did_you_mean(name, catalog())
+    def _set_of_catalog(self, spot: Spot, name: str) -> tuple[PortRange, ...]:
+        known = self._catalog.known(self._merged.problems)
+        if known is None:
+            return ()
+        if name not in known:
+            meant = self._merged.problems.did_you_mean(name, known)
             meant = meant.replace("mean `", "mean `catalog:")
             self._merged.report(spot, f"the catalog has no {quote(name)}{meant}")
             return ()
-        return entry.ranges
+        return self._catalog.use(name).ranges
 
     def _address_word(self, spot: Spot) -> tuple[Network, ...]:
         word = spot.value

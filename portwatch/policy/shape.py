@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from portwatch.policy.document import Path
+from portwatch.policy.document import Document, Path
 from portwatch.policy.misfits import Misfit, misfits
 from portwatch.policy.problems import Problems, quote
+from portwatch.policy.schema import PolicySpec
 
 ShapeError = tuple[Path, str, bool]
 """Where, what is wrong, and whether the key (not its value) is meant."""
@@ -28,6 +29,14 @@ _EXPECTED = {
     "group": "a name or gid, or a list of them",
     "pod": "a name or a mapping",
     "labels": "a mapping of text to text",
+    "ports": _PORTS,
+    "includes": "a list of names of sets",
+    "extends": "true or false",
+    "cases": "a list of cases",
+    "defaults": "a mapping",
+    "workload": _WORKLOAD,
+    "bind": "a port such as 8080/tcp, or a list of them",
+    **dict.fromkeys(("picked", "listening"), "true or false"),
     **dict.fromkeys(("unit", "slice", "container", "image", "cgroup"), _NAMES),
 }
 _ITEM_EXPECTED = {
@@ -35,20 +44,48 @@ _ITEM_EXPECTED = {
     "allow": "a port",
     "ports": "a port",
     "addresses": "an address",
+    "bind": "a port",
+    "cases": "a case",
+    "includes": "the name of a set",
     "constraints": "a constraint",
     "user": "a name or uid",
     "group": "a name or gid",
     "for": "a workload name or selector",
+    "workload": "a workload name or selector",
     "except": "a workload name or selector",
     "workloads": "a workload name or selector",
 }
 _DEFINED = {"ports": _PORTS, "addresses": _EXPECTED["addresses"], "workloads": _WORKLOAD}
 
 
-def shape_errors(data: Any, problems: Problems) -> Iterator[ShapeError]:
-    """Yield everything in a document's plain data that is of the wrong shape."""
-    for misfit in misfits(data):
+def shape_errors(
+    document: Document, problems: Problems, spec: Any = PolicySpec
+) -> Iterator[ShapeError]:
+    """Yield everything in a document that is of the wrong shape, and what has no value."""
+    if document.nulls:
+        yield from _nulls(document.data, ())
+    for misfit in misfits(document.data, spec):
         yield _explain(misfit, problems)
+
+
+def report_shape(document: Document, problems: Problems, spec: Any = PolicySpec) -> list[Path]:
+    """Record each shape error at its place; the paths of what is wrong."""
+    bad = []
+    for path, message, about_key in shape_errors(document, problems, spec):
+        problems.add(document.name, document.place(path, key=about_key), message)
+        bad.append(path)
+    return bad
+
+
+def _nulls(data: Any, path: Path) -> Iterator[ShapeError]:
+    """Yield what has no value: nothing in the language is null."""
+    if isinstance(data, (dict, list)):
+        for step, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _nulls(value, (*path, step))
+    elif data is None and isinstance(path[-1], str):
+        yield path, f"{quote(path[-1])} has no value", True
+    elif data is None:
+        yield path, "an item of the list is empty", False
 
 
 def _explain(misfit: Misfit, problems: Problems) -> ShapeError:

@@ -171,9 +171,9 @@ def test_the_walk_finds_something_wherever_msgspec_does(text: str, data: st.Data
     try:
         msgspec.convert(document, PolicySpec)
     except msgspec.ValidationError:
-        assert list(misfits(document))
+        assert list(misfits(document, PolicySpec))
     else:
-        assert not list(misfits(document))
+        assert not list(misfits(document, PolicySpec))
 
 
 def test_builtin_sources_are_the_builtin_policy() -> None:
