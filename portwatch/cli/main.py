@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "listeners": ("listeners", "What listens now, whose it is, and what the policy says."),
     "events": ("events", "The event stream of the running agent."),
     "doctor": ("doctor", "Can this machine run portwatch, and if not, how to mend it."),
+    "test": ("run_cases", "The tests of a policy: binds, and the verdicts expected."),
+    "catalog": ("catalog", "The ports of well-known software, by name."),
+    "learn": ("learn", "The tightest policy that fits the binds seen so far."),
+    "replay": ("replay", "What a policy would have said to recorded binds."),
     "schema": ("schema", "JSON Schema of the policy, for editors."),
     "demo": ("demo", "A tour on this machine that leaves nothing behind."),
 }
