@@ -13,11 +13,12 @@ from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.load import parse_policy
 from portwatch.policy.lookups import Lookups
-from portwatch.policy.workload import Subject
+from portwatch.policy.workload import KnownContainer, Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.S)
-USERS = {"www": 33, "dns": 100, "app": 101, "quiet": 102, "web": 103, "other": 104}
+ID = "3f2a" * 16
+USERS = {"alice": 1000, "www": 33, "dns": 100, "app": 101, "quiet": 102, "web": 103, "other": 104}
 
 
 def examples() -> list[tuple[str, list[str]]]:
@@ -31,8 +32,10 @@ def examples() -> list[tuple[str, list[str]]]:
 
 
 def subject(words: str) -> Subject:
-    """Read the first column: `unit U`, `slice S`, `cgroup C`, `user U`, `own network`."""
+    """Read the first column: `unit U`, `slice S`, `cgroup C`, `container C`, `image I`, `user U`,
+    `own network`; a `claimed container` is one that some unit calls so."""
     cgroup, user, host = "/system.slice/some.service", "root", True
+    container = None
     for word in words.split(", "):
         key, _, value = word.partition(" ")
         if key == "unit":
@@ -43,11 +46,19 @@ def subject(words: str) -> Subject:
             cgroup = value
         elif key == "user":
             user = value
+        elif key in ("container", "image"):
+            cgroup = f"/system.slice/docker-{ID}.scope"
+            name, images = (value, ()) if key == "container" else (None, (value,))
+            container = KnownContainer(name, images)
+        elif word.startswith("claimed container "):
+            cgroup = f"/system.slice/ci.service/docker-{ID}.scope"
+            container = KnownContainer(word.rpartition(" ")[2])
         elif word == "own network":
             host = False
         else:
             assert word == "anyone"
-    return Subject(cgroup, USERS.get(user, 0), user=user, host_network=host)
+    uid = USERS.get(user, 0)
+    return Subject(cgroup, uid, user=user, host_network=host, container=container)
 
 
 def endpoint(words: str) -> Endpoint:
