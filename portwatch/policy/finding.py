@@ -11,7 +11,8 @@ from portwatch.policy.model import Constraint, Policy
 class Finding:
     """One thing to look at: where, of which kind, why, and what to do about it.
 
-    `id` is stable, for `--select` and `--ignore`; line and column count from 1.
+    `id` is stable, for `--select` and `--ignore`; line and column count from 1. `urgency` above 0:
+    something stops working that works now.
     """
 
     file: str
@@ -20,17 +21,22 @@ class Finding:
     id: str
     reason: str
     remedy: str
+    urgency: int = 0
 
     @classmethod
-    def of(cls, constraint: Constraint, id: str, reason: str, remedy: str) -> Finding:
+    def of(
+        cls, constraint: Constraint, id: str, reason: str, remedy: str, urgency: int = 0
+    ) -> Finding:
         """What is found about a constraint; the reason follows its name."""
         place = (constraint.file, constraint.line, constraint.column)
-        return cls(*place, id, f"{constraint.name}: {reason}", remedy)
+        return cls(*place, id, f"{constraint.name}: {reason}", remedy, urgency)
 
     @classmethod
-    def of_default(cls, policy: Policy, id: str, reason: str, remedy: str) -> Finding:
+    def of_default(
+        cls, policy: Policy, id: str, reason: str, remedy: str, urgency: int = 0
+    ) -> Finding:
         """What is found about the policy's `default`, which stands at its beginning."""
-        return cls(policy.source, 1, 1, id, f"default: {reason}", remedy)
+        return cls(policy.source, 1, 1, id, f"default: {reason}", remedy, urgency)
 
     @property
     def place(self) -> str:
