@@ -24,7 +24,8 @@ def junit_xml(results: Sequence[Result]) -> bytes:
         for one in cases:
             _add(suite, one)
     indent(root)
-    return tostring(root, encoding="utf-8", xml_declaration=True)
+    document: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
 
 
 def _counts(results: Sequence[Result]) -> dict[str, str]:
