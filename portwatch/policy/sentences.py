@@ -27,6 +27,7 @@ def sentence(
         because += _word_text(judgement.word, endpoint)
         if constraint.addresses is not None:
             because += f", for address {address_text(endpoint)}"
+    because += _claim_text(constraint.subject_except, subject)
     if constraint.mode == "enforce":
         verb = "denies" if judgement.effect == "deny" else "allows"
         return f"{verb}: {because}"
@@ -96,9 +97,10 @@ def _claim_text(selectors: tuple[Selector, ...], subject: Subject) -> str:
         key = selector.mismatch(subject)
         if key and selector.is_only_claimed(key, subject):
             place = place_of(subject.cgroup)
-            who = f"user {place.owner_uid}" if place.owner_uid else place.unit
-            beside = " or ".join(f"`{witness}`" for witness in WITNESSES[key])
-            return f": what {who} calls it counts only beside {beside}"
+            whose = f"user {place.owner_uid}'s" if place.owner_uid else f"{place.unit}'s"
+            *witnesses, last = (f"`{witness}`" for witness in WITNESSES[key])
+            beside = f"{', '.join(witnesses)} or {last}"
+            return f"; that name is {whose} own, and counts only beside {beside}"
     return ""
 
 

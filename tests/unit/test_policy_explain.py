@@ -98,3 +98,33 @@ def test_each_step_is_one_sentence(who: Subject, what: Endpoint, lines: list[str
     """Every constraint up to the deciding one is named, with the reason for what it did."""
     _, steps = explain(parse_policy([("a", POLICY)]), who, what)
     assert [f"{step.name}: {step.why}" for step in steps] == lines
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "constraint", "said"),
+    [
+        (
+            "/user.slice/user-7.slice/user@7.service/app.slice/etcd.service",
+            "{name: c, except: {unit: etcd.service}, deny: [2379]}",
+            "denies: 2379/tcp is in its deny list; that name is user 7's own, and counts only "
+            "beside `slice`, `cgroup`, `user` or `group`",
+        ),
+        (
+            "/user.slice/user-7.slice/user@7.service/app.slice/shop-a.service",
+            "{name: c, for: {unit: shop-*.service}, deny: [2379]}",
+            "does not apply: unit user@7.service/shop-a.service is not shop-*.service; that name "
+            "is user 7's own, and counts only beside `slice`, `cgroup`, `user` or `group`",
+        ),
+        (
+            f"/system.slice/ci.service/docker-{'ab' * 32}.scope",
+            "{name: c, for: {container: abababababab}, deny: [2379]}",
+            "does not apply: container abababababab is not abababababab; that name is ci.service's "
+            "own, and counts only beside `unit`, `slice`, `cgroup`, `user` or `group`",
+        ),
+    ],
+)
+def test_a_name_that_does_not_count(cgroup: str, constraint: str, said: str) -> None:
+    """Where a selector seems to mean a workload and does not, it is said why."""
+    policy = parse_policy([("p.yaml", f"mode: enforce\nconstraints: [{constraint}]\n")])
+    _, steps = explain(policy, Subject(cgroup), Endpoint("tcp", 2379, LOOPBACK))
+    assert steps[0].why == said
