@@ -6,7 +6,6 @@ Nothing here waits for an engine. What is known of a container that has gone is 
 
 from __future__ import annotations
 
-import logging
 import select
 import time
 from collections.abc import Iterable, Sequence
@@ -21,8 +20,6 @@ from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.netns import network_of_cgroup
 from portwatch.node.paths import HostPaths
 from portwatch.policy.places import place_of
-
-log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 60.0
 NETWORKS_AT_ONCE = 50
@@ -55,7 +52,6 @@ class ContainerWatch:
         self._below: dict[str, set[str]] = {}  # a container's cgroup → those in it, itself too
         self._networks: dict[str, int] = {}  # containers whose namespace is not known → tries left
         self._next_refresh = time.monotonic() + REFRESH_SECONDS
-        self._problems: dict[str, str] = {}
 
     def seen(self, paths: Iterable[str]) -> None:
         """Cgroups that are there; their containers are asked for where they are not known."""
@@ -144,7 +140,6 @@ class ContainerWatch:
         """Find networks' owners, ask again for names that may have changed; `now` is monotonic."""
         self.find_networks()
         self._networks = {path: left - 1 for path, left in self._networks.items() if left > 1}
-        self._warn()
         if now >= self._next_refresh:
             self._next_refresh = now + REFRESH_SECONDS
             for cgroup in self._below:
@@ -161,10 +156,3 @@ class ContainerWatch:
     def close(self) -> None:
         """Ask no more."""
         self._lookups.close()
-
-    def _warn(self) -> None:
-        problems = self._lookups.problems()
-        for socket, problem in problems.items():
-            if problem != self._problems.get(socket):
-                log.warning("containers go without names from %s: %s", socket, problem)
-        self._problems = problems
