@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from portwatch.cli.explanation import Answer, more_facts, print_answer
 from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.cli.subject_options import SubjectOptions, subject_options
-from portwatch.cli.verdict_style import verdict_text
 
 if TYPE_CHECKING:
-    from portwatch.policy.decide import Decision, Step
+    from portwatch.policy.model import Policy
+    from portwatch.policy.reading import Endpoint
+    from portwatch.policy.workload import Subject
 
 
 @click.command()
@@ -45,6 +48,9 @@ def explain(
 ) -> None:
     """Say what a bind would get from the policy at PATH, without PATH from the one in the kernel.
 
+    Where it is denied, also which ports this workload may have, and who has the one asked for: by
+    the policy, by the catalog, and, for root, on this machine now.
+
     Exit status 1 where it is denied or recorded.
     """
     from portwatch.agent.account_words import AccountWords
@@ -53,6 +59,7 @@ def explain(
     from portwatch.policy.decide import explain as explain_bind
     from portwatch.policy.decide import workload_name
     from portwatch.policy.load import load_policy
+    from portwatch.policy.sentences import port_text
 
     endpoint = parse_endpoint(port, address, picked)
     if path is not None:
@@ -65,6 +72,10 @@ def explain(
     asked = find_subject(subject, AccountWords.of(policy))
     who = asked.subject
     decision, steps = explain_bind(policy, who, endpoint)
+    question = f"{policy.source}: {port} on {address} by {asked.text}"
+    answer = Answer(question, port_text(endpoint), endpoint.protocol, decision, steps)
+    if decision.verdict != "allowed":
+        answer = _with_more(answer, policy, who, endpoint, address)
     if as_json:
         facts = {
             "verdict": decision.verdict,
@@ -75,26 +86,32 @@ def explain(
             "cgroup": who.cgroup,
             "note": asked.note,
             "steps": [vars(step) for step in steps],
+            **more_facts(answer),
         }
         click.echo(json.dumps({key: value for key, value in facts.items() if value is not None}))
     else:
-        _print(f"{policy.source}: {port} on {address} by {asked.text}", decision, steps)
+        print_answer(answer)
         if asked.note:
             click.echo(f"note: {asked.note}")
     if decision.verdict != "allowed":
         raise click.exceptions.Exit(1)
 
 
-def _print(question: str, decision: Decision, steps: list[Step]) -> None:
-    click.echo(question)
-    width = max(len(step.name) for step in steps)
-    for number, step in enumerate(steps, 1):
-        click.echo(f"  {number}. {step.name:<{width}}  {step.why}")
-    verdict = verdict_text(decision.verdict)
-    if decision.verdict == "allowed":
-        click.echo(f"{verdict}" + (f" by {decision.constraint}" if decision.constraint else ""))
-        return
-    outcome = f"fails with {decision.errno}" if decision.verdict == "denied" else "goes through"
-    click.echo(f"{verdict} by {decision.constraint}: bind() {outcome}")
-    if decision.reason:
-        click.echo(f"reason: {decision.reason}")
+def _with_more(
+    answer: Answer, policy: Policy, who: Subject, endpoint: Endpoint, address: str
+) -> Answer:
+    """With what a service that may not have a port wants to know next."""
+    from portwatch.agent.account_words import accounts_of
+    from portwatch.agent.port_now import socket_facts, sockets_on
+    from portwatch.policy.compile import compile_policy
+    from portwatch.policy.owners import catalog_sets, owners
+    from portwatch.policy.permitted import permitted
+
+    compiled = compile_policy(policy, accounts_of(policy))
+    return replace(
+        answer,
+        may_bind=permitted(compiled, who, address, endpoint.address),
+        owners=owners(policy, endpoint),
+        catalog=catalog_sets(endpoint.protocol, endpoint.port),
+        holders=[socket_facts(one) for one in sockets_on(endpoint)] if who.host_network else [],
+    )

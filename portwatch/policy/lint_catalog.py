@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from portwatch.policy.catalog import CatalogEntry, catalog
 from portwatch.policy.finding import Finding
@@ -53,7 +53,8 @@ def catalog_overlap(reach: Reach) -> Iterator[Finding]:
 
     Of a critical set any port, of others where the word means nothing but ports of the set.
     """
-    ports = _ports()
+    known_sets = catalog()
+    ports = _ports(known_sets)
     for number, constraint in enumerate(reach.policy.constraints):
         if not constraint.subject_for:
             continue
@@ -61,7 +62,7 @@ def catalog_overlap(reach: Reach) -> Iterator[Finding]:
         for entry in constraint.allow.entries:
             if entry.word.startswith("catalog:"):
                 continue
-            for known in _candidates(entry, ports):
+            for known in _candidates(entry, known_sets, ports):
                 overlap = _overlap(entry, known)
                 if overlap and not _is_evident(known.name, names):
                     allowed = [item for item in overlap if _allows(reach, number, item)]
@@ -84,20 +85,22 @@ def _is_evident(name: str, names: str) -> bool:
     return any(word in names for part in wanted for word in (part, *ALSO_CALLED.get(part, ())))
 
 
-def _candidates(entry: PortEntry, ports: list[tuple[int, str]]) -> list[CatalogEntry]:
+def _candidates(
+    entry: PortEntry, known_sets: Mapping[str, CatalogEntry], ports: list[tuple[int, str]]
+) -> list[CatalogEntry]:
     """The sets that have a port in the ranges of a word, in the catalog's order."""
     names: set[str] = set()
     for item in entry.ranges:
         first = bisect_left(ports, (item.first, ""))
         names.update(name for _, name in ports[first : bisect_left(ports, (item.last + 1, ""))])
-    return [known for known in catalog().values() if known.name in names] if names else []
+    return [known for known in known_sets.values() if known.name in names]
 
 
-def _ports() -> list[tuple[int, str]]:
+def _ports(known_sets: Mapping[str, CatalogEntry]) -> list[tuple[int, str]]:
     """Each port of each set that matters here, with the set's name, by number."""
     return sorted(
         (port, known.name)
-        for known in catalog().values()
+        for known in known_sets.values()
         if known.name not in COMMON
         for item in known.ranges
         for port in range(item.first, item.last + 1)

@@ -1,0 +1,152 @@
+"""The answer of `explain`, for those who own the service: verdict, why, what else there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from portwatch.cli.verdict_style import verdict_text
+from portwatch.policy.port_text import coalesced, range_text
+from portwatch.policy.ports import PortRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from portwatch.policy.catalog_entry import CatalogEntry
+    from portwatch.policy.decide import Decision, Step
+    from portwatch.policy.owners import Owner
+    from portwatch.policy.permitted import Permitted
+
+SHOWN_RANGES = 10
+SHOWN_OTHERS = 3
+MANY_STEPS = 12
+"""With more constraints than these, those next to one another that say nothing are one line."""
+
+_COLOURS = {"deny": "red", "allow": "green"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All there is to say of one bind; `port` as policies write it. `holders` as events have them;
+    what a denied bind is told beside the verdict is empty for an allowed one."""
+
+    question: str
+    port: str
+    protocol: str
+    decision: Decision
+    steps: Sequence[Step]
+    may_bind: Sequence[Permitted] = ()
+    owners: Sequence[Owner] = ()
+    catalog: Sequence[CatalogEntry] = ()
+    holders: Sequence[dict[str, Any]] = ()
+
+
+def print_answer(answer: Answer) -> None:
+    """In words, for a terminal."""
+    click.echo(answer.question)
+    _print_steps(answer.steps)
+    decision = answer.decision
+    verdict = verdict_text(decision.verdict)
+    if decision.verdict == "allowed":
+        click.echo(f"{verdict}" + (f" by {decision.constraint}" if decision.constraint else ""))
+    else:
+        outcome = f"fails with {decision.errno}" if decision.verdict == "denied" else "goes through"
+        click.echo(f"{verdict} by {decision.constraint}: bind() {outcome}")
+        if decision.reason:
+            click.echo(f"reason: {decision.reason}")
+    _print_owners(answer)
+    _print_may_bind(answer.may_bind, answer.protocol)
+
+
+def more_facts(answer: Answer) -> dict[str, Any]:
+    """The same for machines: what there is beside the verdict."""
+    facts: dict[str, Any] = {
+        "may_bind": [
+            {"addresses": list(one.addresses), "ports": _texts(one.ports)}
+            for one in answer.may_bind
+        ],
+        "owners": [
+            {
+                "constraint": one.constraint.name,
+                "workloads": list(one.workloads),
+                "kept": one.is_kept,
+            }
+            for one in answer.owners
+        ],
+        "catalog": [entry.name for entry in answer.catalog],
+        "holders": list(answer.holders),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _print_steps(steps: Sequence[Step]) -> None:
+    width = max(len(step.name) for step in steps)
+    quiet: list[int] = []
+    for number, step in enumerate(steps, 1):
+        if len(steps) > MANY_STEPS and step.effect in ("skip", "continue"):
+            quiet.append(number)
+            continue
+        _print_quiet(quiet, steps, width)
+        _print_step(number, step, width)
+    _print_quiet(quiet, steps, width)
+
+
+def _print_quiet(numbers: list[int], steps: Sequence[Step], width: int) -> None:
+    """One line for many that say nothing; each its own where they are few."""
+    if len(numbers) > SHOWN_OTHERS:
+        click.echo(click.style(f"  … {len(numbers)} constraints that say nothing of it", dim=True))
+    else:
+        for number in numbers:
+            _print_step(number, steps[number - 1], width)
+    numbers.clear()
+
+
+def _print_step(number: int, step: Step, width: int) -> None:
+    colour = _COLOURS.get(step.effect)
+    text = click.style(step.why, fg=colour, dim=not colour)
+    click.echo(f"  {number}. {step.name:<{width}}  {text}")
+
+
+def _print_owners(answer: Answer) -> None:
+    lines = [str(owner) for owner in answer.owners[:SHOWN_OTHERS]]
+    if answer.owners[SHOWN_OTHERS:]:
+        lines.append(f"… and {len(answer.owners) - SHOWN_OTHERS} constraints more allow it")
+    lines += [_holder_text(facts) for facts in answer.holders[:SHOWN_OTHERS]]
+    names = [f"{one.description} (catalog:{one.name})" for one in answer.catalog[:SHOWN_OTHERS]]
+    if lines or names:
+        click.echo(f"{answer.port}: " + ("; ".join(names) if names else "whose it is"))
+        for line in lines:
+            click.echo(f"  {line}")
+
+
+def _holder_text(facts: dict[str, Any]) -> str:
+    process = facts.get("process")
+    who = f"{process['comm']}[{process['pid']}]" if process else "a process that is not seen"
+    since = f" since {facts['since'][:19]}Z" if "since" in facts else ""
+    return f"in use by {who} of {facts['workload']['name']}, on {facts['address']}{since}"
+
+
+def _print_may_bind(may_bind: Sequence[Permitted], protocol: str) -> None:
+    """Of the protocol that was asked for; --json has the others too."""
+    if not may_bind:
+        return
+    click.echo(f"this workload may bind, of {protocol}")
+    for one in may_bind:
+        ports = _texts(PortRange(r.first, r.last) for r in _joined(one.ports, protocol))
+        text = ", ".join(ports[:SHOWN_RANGES]) or "nothing"
+        if ports[SHOWN_RANGES:]:
+            text += f" and {len(ports) - SHOWN_RANGES} ranges more (--json has all)"
+        click.echo(f"  on {', '.join(one.addresses)}: {text}")
+
+
+def _joined(ranges: Iterable[PortRange], protocol: str) -> list[PortRange]:
+    """Those of one protocol, as few as they can be."""
+    return coalesced(
+        (protocol, one.first, one.last) for one in ranges if one.protocol in (None, protocol)
+    )
+
+
+def _texts(ranges: Iterable[PortRange]) -> list[str]:
+    return [range_text(item) for item in ranges]
