@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
+from portwatch.policy.account_names import AccountNames
 from portwatch.policy.compile import Accounts, compile_policy
 from portwatch.policy.decide import Decision, decide
 from portwatch.policy.lookups import Lookups
@@ -36,34 +36,6 @@ class ReplayedKind(NamedTuple):
         return self.then != self.now
 
 
-class Names:
-    """The accounts of a machine, by number."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._users = _by_number(accounts.users.items())
-        self._groups = _by_number(accounts.groups.items())
-
-    def subject(self, bind: RecordedBind) -> Subject:
-        """Who made a bind that tells of its cgroup."""
-        user, *users = self._users.get(bind.uid) or (None,)
-        group, *groups = self._groups.get(bind.gid) or (None,)
-        return Subject(
-            cgroup=bind.cgroup or "/",
-            uid=bind.uid,
-            gid=bind.gid,
-            user=user,
-            group=group,
-            host_network=bind.host_network,
-            user_aliases=tuple(filter(None, users)),
-            group_aliases=tuple(filter(None, groups)),
-            container=bind.container,
-        )
-
-    def user(self, uid: int) -> str | None:
-        """The first name of a uid."""
-        return next(iter(self._users.get(uid, ())), None)
-
-
 class Replay:
     """Call `take()` with each bind; `counts` says how often each kind was met.
 
@@ -74,7 +46,7 @@ class Replay:
         self._policy = policy
         self._compiled = compile_policy(policy, accounts)
         self._lookups = Lookups(self._compiled)
-        self._names = Names(accounts)
+        self._names = AccountNames(accounts)
         self._subjects: dict[object, Subject] = {}
         self._beginnings: dict[object, ReplayedKind] = {}
         self.counts: dict[ReplayedKind, int] = {}
@@ -123,14 +95,14 @@ class Replay:
         return kind
 
     def _decide(self, bind: RecordedBind) -> Decision:
-        assert bind.endpoint is not None
-        key = (bind.cgroup, bind.container, bind.uid, bind.gid, bind.host_network)
+        assert bind.endpoint is not None and bind.cgroup is not None
+        key = (bind.cgroup, bind.uid, bind.gid, bind.host_network, bind.container)
         subject = self._subjects.get(key)
         if subject is None:
             if len(self._subjects) >= MAX_REMEMBERED:
                 self._subjects.clear()
                 self._lookups = Lookups(self._compiled)
-            subject = self._subjects[key] = self._names.subject(bind)
+            subject = self._subjects[key] = self._names.subject(*key)
         if bind.endpoint.listening:
             return decide(self._policy, subject, bind.endpoint)
         return self._lookups.decide(subject, bind.endpoint)
@@ -146,10 +118,3 @@ def _port_text(bind: RecordedBind) -> str:
 def _port_order(text: str) -> tuple[bool, int]:
     number = text.removeprefix("picked ")
     return not text.isdecimal(), int(number) if number.isdecimal() else 0
-
-
-def _by_number(pairs: Iterable[tuple[str, int]]) -> dict[int, tuple[str, ...]]:
-    found: dict[int, tuple[str, ...]] = {}
-    for name, number in pairs:
-        found[number] = (*found.get(number, ()), name)
-    return found
