@@ -45,6 +45,24 @@ def test_every_set_says_what_it_is_and_who_says_so() -> None:
         assert all(other in catalog() for other in entry.includes)
 
 
+def test_sets_of_sets_leave_clients_their_ports() -> None:
+    """Who denies a whole kind of software refuses no client that the kernel gave a port to."""
+    picked = {
+        (item.first, item.last)
+        for entry in catalog().values()
+        if entry.includes
+        for item in entry.ranges
+        if item.last >= 32768 and item.first <= 60999
+    }
+    assert picked == {(33060, 33060), (33062, 33062)}  # MySQL's X protocol and administration
+
+
+def test_no_server_of_others_is_held_against_the_built_in_policy() -> None:
+    """The sets that the built-in policy denies have no port of each other's."""
+    for one, other in (("databases", "etcd"), ("databases", "kubelet"), ("debuggers", "databases")):
+        assert not ports_of(one) & ports_of(other), (one, other)
+
+
 def test_a_machine_adds_a_set(folder: Path) -> None:
     """A set in the directory is used like one that is built in, and shows its file."""
     (folder / "acme.yaml").write_text(f"acme: {{description: ours, ports: {FALLBACK}}}\n")
