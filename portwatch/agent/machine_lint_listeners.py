@@ -47,7 +47,7 @@ def _lock_out(sockets: list[Surveyed], verdict: str) -> tuple[str, str, str]:
     first = sockets[0]
     listener, holder = first.listener, first.listener.holder
     addresses = listed(sorted({one.listener.address for one in sockets}))
-    who = f"{holder.comm} (pid {holder.pid})" if holder else "a process that is not seen"
+    who = f"{holder.comm} (pid {holder.pid})" if holder else "an unseen process"
     is_ssh = listener.protocol == "tcp" and (
         listener.port == SSH_PORT or (holder is not None and holder.comm == "sshd")
     )

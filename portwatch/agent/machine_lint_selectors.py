@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from portwatch.agent.machine import Machine
 from portwatch.policy.finding import Finding, listed
 from portwatch.policy.glob_relations import names_disjoint
-from portwatch.policy.globs import is_glob, match_name, match_path
+from portwatch.policy.globs import match_name, match_path
 from portwatch.policy.model import Constraint, Policy
-from portwatch.policy.problems import nearest, quote
+from portwatch.policy.problems import quote
 from portwatch.policy.workload import WITNESSES, Names, Selector, names_of
 
 NOTHING = "selector-matches-nothing"
@@ -17,6 +17,7 @@ CLAIMED = "claimed-names-only"
 MANY_WAYS = 4
 """Who lists so many names of one thing means machines of many kinds, and not all of them here."""
 
+_NO_DIGITS = str.maketrans("", "", "0123456789")
 _ENGINE_KEYS = ("container", "image")
 
 
@@ -100,10 +101,9 @@ class _Here:
 
     def near(self, selector: Selector, key: str) -> str | None:
         """A name of this machine that was probably meant."""
-        known = sorted(self._known(selector, key))
         words = [pattern for pattern in getattr(selector, key) if isinstance(pattern, str)]
-        found = (nearest(word, known) for word in words if not is_glob(word) and key != "cgroup")
-        return next((name for name in found if name and _like(name, words)), None)
+        known = sorted(self._known(selector, key))
+        return next((name for word in words for name in known if _is_slip(word, name)), None)
 
     def _is_idle(self, selector: Selector, key: str) -> bool:
         patterns = getattr(selector, key)
@@ -146,8 +146,12 @@ def _begins(word: str, ids: Iterable[str]) -> bool:
     return any(number.startswith(word) for number in ids)
 
 
-def _like(name: str, words: list[str]) -> bool:
-    """Whether a name differs from a word by a letter or two; what is only alike is no typo."""
-    from difflib import SequenceMatcher
-
-    return any(SequenceMatcher(None, name, word).ratio() >= 0.85 for word in words)
+def _is_slip(word: str, name: str) -> bool:
+    """Whether two names differ by one letter more or less, or by the order of letters: what else is
+    alike, such as the numbers of replicas, is often meant so."""
+    if word.translate(_NO_DIGITS) == name.translate(_NO_DIGITS):
+        return False
+    shorter, longer = sorted((word, name), key=len)
+    if len(longer) - len(shorter) == 1:
+        return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
+    return sorted(word) == sorted(name)

@@ -123,7 +123,7 @@ def _print_owners(answer: Answer) -> None:
 
 def _holder_text(facts: dict[str, Any]) -> str:
     process = facts.get("process")
-    who = f"{process['comm']}[{process['pid']}]" if process else "a process that is not seen"
+    who = f"{process['comm']}[{process['pid']}]" if process else "an unseen process"
     since = f" since {facts['since'][:19]}Z" if "since" in facts else ""
     return f"in use by {who} of {facts['workload']['name']}, on {facts['address']}{since}"
 

@@ -21,14 +21,15 @@ CRITICAL = (
 )
 """Sets of which no port is to be had by others, in whatever range it lies."""
 
-COMMON = (
-    *("http", "https", "web", "mail", "notebooks", "remote-desktop", "portwatch"),
-    *("prometheus-exporters", "kubernetes-nodeports", "databases", "brokers", "debuggers"),
+WELL_KNOWN = (
+    *("ntp", "dhcp", "snmp", "syslog", "rpcbind", "nfs", "smb", "legacy-remote-access"),
+    *("etcd-legacy", "kube-proxy", "docker-swarm", "nomad"),
+    *("postgres", "mysql", "redis", "memcached", "mongodb", "cassandra", "mssql", "oracle"),
+    *("couchdb", "cockroachdb", "kafka", "zookeeper", "rabbitmq", "nats", "mqtt"),
+    *("alertmanager", "node-exporter", "jdwp", "node-inspector", "debugpy"),
 )
-"""Sets that anybody may serve, and sets of sets."""
-
-EVERYBODYS = (3000, 5000, 8080, 8443, 8888, 9000, 9090)
-"""Ports of some set that are in use for anything."""
+"""Sets that count where a word means nothing but their ports: whoever writes 5432 means it. Most
+sets of the catalog are left out: their numbers are in use for anything."""
 
 ALSO_CALLED = {
     "ssh": ("dropbear",),
@@ -51,7 +52,7 @@ def catalog_overlap(reach: Reach) -> Iterator[Finding]:
     """Yield constraints that allow the ports of a catalog set, by a word that is not its name, to a
     workload in whose names the set's does not occur.
 
-    Of a critical set any port, of others where the word means nothing but ports of the set.
+    Of a critical set, and of one that this machine has written itself, any port.
     """
     known_sets = catalog()
     ports = _ports(known_sets)
@@ -101,10 +102,9 @@ def _ports(known_sets: Mapping[str, CatalogEntry]) -> list[tuple[int, str]]:
     return sorted(
         (port, known.name)
         for known in known_sets.values()
-        if known.name not in COMMON
+        if known.name in (*CRITICAL, *WELL_KNOWN) or known.file is not None
         for item in known.ranges
         for port in range(item.first, item.last + 1)
-        if port not in EVERYBODYS
     )
 
 
@@ -117,7 +117,8 @@ def _overlap(entry: PortEntry, known: CatalogEntry) -> list[PortRange]:
         if max(a.first, b.first) <= min(a.last, b.last)
         and (a.protocol is None or b.protocol is None or a.protocol == b.protocol)
     ]
-    if known.name in CRITICAL or _size(common) == _size(entry.ranges):
+    is_critical = known.name in CRITICAL or known.file is not None
+    if is_critical or _size(common) == _size(entry.ranges):
         return common
     return []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from portwatch.policy.finding import Finding
@@ -175,6 +177,17 @@ def test_many_sharers_are_named_in_part() -> None:
     assert len(found) == 8
     assert found[-1].reason.count("p.yaml") == 3
     assert "and more" in found[-1].reason
+
+
+def test_a_machines_own_sets_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports that this machine's own catalog names are told in whatever range they lie."""
+    text = "paydesk: {description: the pay desk, source: us, ports: [7700/tcp]}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    rule = "- {name: a, for: {unit: shop.service}, allow: [7000-7999]}\n"
+    assert findings(rule) == []
+    monkeypatch.setenv("PORTWATCH_CATALOG_DIR", str(tmp_path))
+    (found,) = findings(rule)
+    assert "7700/tcp of catalog:paydesk" in found.reason
 
 
 def test_the_default_is_read_too() -> None:

@@ -102,6 +102,11 @@ def test_a_typo_is_named() -> None:
     """Where a name of this machine is nearly the one that matches nothing, it is the remedy."""
     (unit,) = found("- {name: a, except: {unit: etc.service}, deny: [9]}\n")
     assert unit.remedy == "did you mean `etcd.service`?"
+    (order,) = found("- {name: a, for: {user: wwwd-ata}, deny: [9]}\n")
+    assert order.remedy == "did you mean `www-data`?"
+    (other,) = found("- {name: a, for: {user: mwwdata}, deny: [9]}\n")
+    assert "mean" not in other.remedy
+    assert found("- {name: a, except: {cgroup: /ci/job-11}, deny: [9]}\n") == []
     (user,) = found("- {name: a, for: {unit: nginx.service, user: wwwdata}, deny: [9]}\n")
     assert user.remedy == "did you mean `www-data`?"
 
