@@ -7,7 +7,6 @@ kernel as it is.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import selectors
 import signal
@@ -17,30 +16,25 @@ from ctypes import sizeof
 from types import FrameType
 from typing import Any, Protocol
 
-from portwatch.agent.account_watch import AccountWatch
-from portwatch.agent.account_words import AccountWords, accounts_of
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.collisions import CollisionReports
 from portwatch.agent.container_watch import ContainerWatch
 from portwatch.agent.event_format import Event, EventFormat
 from portwatch.agent.hub import EventHub, socket_path
-from portwatch.agent.path_watch import PathWatch
+from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
-from portwatch.agent.publisher import CgroupChange, Publisher, now_stored
+from portwatch.agent.publisher import CgroupChange, Publisher
 from portwatch.agent.state import AgentState
 from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.survey_runs import SurveyRuns
-from portwatch.errors import NotLoaded, PolicyError, PortwatchError
+from portwatch.errors import NotLoaded
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.kernel.ringbuf import RingReader
 from portwatch.kernel.told import ToldRanges
-from portwatch.node.accounts import AccountTable
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
-
-log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 RESCAN_SECONDS = 60.0
@@ -79,7 +73,6 @@ class Agent:
         host: HostPaths | None = None,
     ) -> None:
         self._pin_dir = pin_dir
-        self._source = source
         self._publisher = publisher
         self._readings = readings
         self._state = state
@@ -98,7 +91,6 @@ class Agent:
         )
         self._beside: SideWork | None = None
         self._stopping = False
-        self._reload_wanted = False
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
@@ -109,8 +101,6 @@ class Agent:
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
-        self._watch = PathWatch([source.watched])
-        self._accounts = AccountWatch(self._selector, self._publish_for)
         self._collisions = CollisionReports(
             readings, publisher, self._format, self._selector, self._tell
         )
@@ -123,37 +113,20 @@ class Agent:
             self._collisions.surveyed,
             lambda: publisher.book.dump(containers.containers),
         )
+        self._policy = PolicyKeeper(
+            source,
+            publisher,
+            state,
+            self._clock,
+            self._selector,
+            self._tell,
+            self._policy_changed,
+        )
         publisher.slots.log_binds(log_binds)
 
-    def publish(self, loaded: LoadedPolicy, accounts: AccountTable | None = None) -> None:
-        """Put a checked policy in force and tell of it; PolicyError where it does not fit. The
-        accounts that it names are looked up where they are not given."""
-        accounts = accounts or accounts_of(loaded.policy)
-        stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
-        published = self._publisher.publish(loaded.policy, stored, accounts)
-        self._accounts.follow(AccountWords.of(loaded.policy), accounts)
-        self._format.policy_changed()
-        self._surveys.want()
-        policy = loaded.policy
-        self._state.sha256 = policy.sha256
-        self._state.mode = policy.mode
-        self._state.source = loaded.origin
-        self._state.constraints = len(policy.constraints)
-        self._state.generation = published.generation
-        self._state.enforcing = any(outcome.verdict == 1 for outcome in published.compiled.outcomes)
-        self._state.last_load_successful = True
-        self._state.last_load_success_seconds = self._clock.wall_ns() / 1e9
-        self._tell(
-            {
-                "kind": "policy",
-                "result": "loaded",
-                "source": loaded.origin,
-                "sha256": policy.sha256,
-                "mode": policy.mode,
-                "constraints": len(policy.constraints),
-                "generation": published.generation,
-            }
-        )
+    def publish(self, loaded: LoadedPolicy) -> None:
+        """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
+        self._policy.publish(loaded)
 
     def run(self, beside: SideWork | None = None) -> None:
         """Serve until SIGINT or SIGTERM; NotLoaded where the pins are taken away. `beside` is done
@@ -162,7 +135,6 @@ class Agent:
         for source, handle in (
             (self._events, self._read_events),
             (self._cgroup_events, self._read_cgroup_events),
-            (self._watch, self._notice_policy),
             (self._containers, self._read_containers),
         ):
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
@@ -192,12 +164,11 @@ class Agent:
         if self._beside is not None:
             self._beside.close()
         self._surveys.close()
-        self._accounts.close()
+        self._policy.close()
         self._collisions.close()
         self._hub.close()
         self._events.close()
         self._cgroup_events.close()
-        self._watch.close()
         self._selector.close()
 
     def _listen_to_signals(self) -> None:
@@ -209,7 +180,7 @@ class Agent:
             self._stopping = True
 
         def on_reload(_number: int, _frame: FrameType | None) -> None:
-            self._reload_wanted = True
+            self._policy.want_reload()
 
         signal.signal(signal.SIGINT, on_stop)
         signal.signal(signal.SIGTERM, on_stop)
@@ -251,22 +222,20 @@ class Agent:
         news = self._containers.read()
         live = self._publisher.live
         if news.renamed and live is not None and live.compiled.uses_engines:
-            self._publish_for(self._accounts.known)
+            self._policy.renew()
         else:
             self._publisher.reclassify(news.cgroups)
         if news.cgroups:
             self._format.cgroups_changed()
 
-    def _notice_policy(self) -> None:
-        self._watch.notice(time.monotonic())
+    def _policy_changed(self) -> None:
+        self._format.policy_changed()
+        self._surveys.want()
 
     def _tick(self) -> None:
         """After every wake-up: what must not wait, and now and then what may."""
         now = time.monotonic()
-        if self._watch.settled(now) or self._reload_wanted:
-            self._reload(even_unchanged=self._reload_wanted)
-            self._reload_wanted = False
-        self._accounts.tick(now)
+        self._policy.tick(now)
         self._surveys.tick(now)
         self._collisions.tick(now)
         if now >= self._next_look:
@@ -282,8 +251,7 @@ class Agent:
             )
         self._publisher.notice_others()
         self._containers.tick(now)
-        if self._publisher.superseded():
-            self._publish_again()
+        self._policy.adopt()
         totals = self._readings.totals()
         lost = totals.events_lost + totals.binds_untold
         if lost > self._lost_told:
@@ -301,39 +269,6 @@ class Agent:
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()
             self._tails = list(self._tail.tails(counts, self._clock.boot_ns()))
-
-    def _reload(self, even_unchanged: bool) -> None:
-        """SIGHUP loads an unchanged policy again too: users and groups may have changed."""
-        try:
-            loaded = self._source.load()
-            if even_unchanged or loaded.policy.sha256 != self._state.sha256:
-                self.publish(loaded)
-            else:
-                self._state.last_load_successful = True
-        except PortwatchError as err:
-            self._refuse(err)
-
-    def _refuse(self, err: PortwatchError) -> None:
-        """The policy in force stays; the log, the metrics and an event say why."""
-        self._state.last_load_successful = False
-        problems = [str(p) for p in err.problems] if isinstance(err, PolicyError) else [err.message]
-        log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
-        self._tell({"kind": "policy", "result": "refused", "errors": problems})
-
-    def _publish_for(self, accounts: AccountTable) -> None:
-        """What is in force, anew for these accounts; another's policy may name more of them."""
-        if not self._publisher.superseded():
-            self._publish_again(accounts)
-
-    def _publish_again(self, accounts: AccountTable | None = None) -> None:
-        """What is in force, for these accounts: another process's policy is ours from now on."""
-        stored = self._publisher.stored()
-        if stored is None:
-            return
-        try:
-            self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), accounts)
-        except PortwatchError as err:
-            self._refuse(err)
 
     def _tell_tails(self) -> None:
         """Some of them: the kernel's own events are not to wait behind thousands."""
