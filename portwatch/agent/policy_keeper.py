@@ -93,8 +93,8 @@ class PolicyKeeper:
     def tick(self, now: float) -> None:
         """Load what has changed and is at rest; `now` is monotonic, in seconds."""
         if self._watch.settled(now) or self._reload_wanted:
-            self._reload(even_unchanged=self._reload_wanted)
-            self._reload_wanted = False
+            wanted, self._reload_wanted = self._reload_wanted, False  # another may come meanwhile
+            self._reload(even_unchanged=wanted)
         self._accounts.tick(now)
 
     def close(self) -> None:
