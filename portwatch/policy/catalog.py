@@ -11,12 +11,13 @@ from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+from portwatch.errors import PolicyError, UsageError
 from portwatch.policy.catalog_entry import CatalogEntry
 from portwatch.policy.catalog_files import Written, read_sets, whole_sets
 from portwatch.policy.files import read_files
 from portwatch.policy.problems import Problems
 
-__all__ = ["CATALOG_DIR_VARIABLE", "CatalogEntry", "catalog", "catalog_dir"]
+__all__ = ["CATALOG_DIR_VARIABLE", "CatalogEntry", "catalog", "catalog_dir", "readable_catalog"]
 
 CATALOG_DIR = "/etc/portwatch/catalog.d"
 CATALOG_DIR_VARIABLE = "PORTWATCH_CATALOG_DIR"
@@ -35,6 +36,15 @@ def catalog() -> Mapping[str, CatalogEntry]:
     Raises PolicyError for what its files say, UsageError where they cannot be read.
     """
     return _with_own(_own_sources(catalog_dir()))
+
+
+def readable_catalog() -> Mapping[str, CatalogEntry]:
+    """Return the sets by name, to call ports by: only what is built in, where the machine's own
+    files are bad."""
+    try:
+        return catalog()
+    except (PolicyError, UsageError):
+        return _with_own(())
 
 
 def _own_sources(directory: Path) -> Sources:

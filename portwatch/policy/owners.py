@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portwatch.policy.catalog import CatalogEntry, catalog
+from portwatch.policy.catalog import CatalogEntry, readable_catalog
 from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint
 from portwatch.policy.selector_relations import alternatives, covers
@@ -77,7 +77,7 @@ def catalog_sets(protocol: str, port: int) -> list[CatalogEntry]:
     that hold it only as they include another one."""
     found = {
         name: entry
-        for name, entry in catalog().items()
+        for name, entry in readable_catalog().items()
         if any(item.contains(protocol, port) for item in entry.ranges)
     }
     own = [entry for entry in found.values() if not found.keys() & set(entry.includes)]
