@@ -122,11 +122,18 @@ class _Ranges:
 
 
 def _by_scopes(uses: Uses) -> list[tuple[tuple[str, ...], Uses]]:
-    """Ports by the addresses that they were bound on, what is on loopback alone first."""
+    """Ports by the addresses that they were bound on, what is on loopback alone first. Where that
+    would be more groups than there are addresses, each address has its own."""
     groups: dict[tuple[str, ...], Uses] = {}
     for port, use in uses.items():
         scopes = tuple(sorted(use.scopes, key=_scope_order))
         groups.setdefault(scopes, {})[port] = use
+    words = {word for scopes in groups for word in scopes}
+    if len(groups) > len(words):
+        groups = {
+            (word,): {port: use for port, use in uses.items() if word in use.scopes}
+            for word in words
+        }
     return sorted(groups.items(), key=lambda item: [_scope_order(word) for word in item[0]])
 
 

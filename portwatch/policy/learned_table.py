@@ -18,13 +18,16 @@ Table = dict[LearnedWorkload, Uses]
 
 def by_workload(binds: Iterable[SeenBind]) -> tuple[Table, int]:
     """The uses of each workload; and how many binds no selector can name the workload of."""
+    seen = list(binds)
+    containers = {bind.cgroup: bind.container for bind in seen if bind.container is not None}
     table: Table = {}
     known: dict[object, Uses | None] = {}
     left_out = 0
-    for bind in binds:
-        who = (bind.cgroup, bind.container, bind.uid)
+    for bind in seen:
+        who = (bind.cgroup, bind.uid)
         if who not in known:
-            workload = workload_of(bind.cgroup, bind.container, bind.uid, bind.user)
+            container = containers.get(bind.cgroup)  # its engine may have told later of it
+            workload = workload_of(bind.cgroup, container, bind.uid, bind.user)
             known[who] = table.setdefault(workload, {}) if workload else None
         uses = known[who]
         if uses is None:

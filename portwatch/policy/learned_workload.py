@@ -13,6 +13,7 @@ from typing import NamedTuple
 from portwatch.policy.containers import SHORT_ID
 from portwatch.policy.globs import components
 from portwatch.policy.places import Place, place_of
+from portwatch.policy.systemd import user_of_manager
 from portwatch.policy.workload import KnownContainer
 
 Keys = tuple[tuple[str, str | int], ...]
@@ -20,9 +21,10 @@ Keys = tuple[tuple[str, str | int], ...]
 _SESSION = re.compile(r"session-[0-9a-z]+\.scope", re.ASCII)
 _SPECIAL = re.compile(r"[*?\[]")
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
-_RANKS = {"container": 0, "image": 1, "pod": 2, "unit": 4, "cgroup": 5}
-_USER_UNIT = 3
-_ONE_CGROUP = 6
+_RANKS = {"container": 0, "image": 1, "pod": 2, "unit": 3, "cgroup": 6}
+_USER_UNIT = 4  # after the system's of that name, which may run as that user
+_MANAGER = 5  # a user's manager is above all of that user's units
+_ONE_CGROUP = 7
 MAX_PATTERN = 1024
 """Characters that a name in a policy may have."""
 
@@ -118,18 +120,18 @@ def _contained(place: Place, container: KnownContainer | None) -> tuple[str, str
 
 def _unit(place: Place, unit: str, uid: int | None, user: str | None) -> LearnedWorkload:
     if place.user_unit is not None:
-        who = _owner(place) if uid != place.owner_uid else ("user", _account(uid, user))
-        return LearnedWorkload(_USER_UNIT, 0, (("unit", pattern_of(place.user_unit)), who))
+        return _of_user(place, pattern_of(place.user_unit), uid, user)
     if _SESSION.fullmatch(unit):  # its number is never the same again
-        who = _owner(place) if uid is None else ("user", _account(uid, user))
-        return LearnedWorkload(_USER_UNIT, 0, (("unit", "session-*.scope"), who))
-    return LearnedWorkload(_RANKS["unit"], 0, (("unit", pattern_of(unit)),))
+        return _of_user(place, "session-*.scope", uid, user)
+    rank = _RANKS["unit"] if user_of_manager(unit) is None else _MANAGER
+    return LearnedWorkload(rank, 0, (("unit", pattern_of(unit)),))
 
 
-def _owner(place: Place) -> tuple[str, str | int]:
-    """Where a process of somebody else's, or of nobody known, runs: in this user's slice."""
-    return "slice", place.slices[-1] if place.slices else "*"
-
-
-def _account(uid: int, user: str | None) -> str | int:
-    return uid if user is None else pattern_of(user)
+def _of_user(place: Place, unit: str, uid: int | None, user: str | None) -> LearnedWorkload:
+    """By whose it runs as; where that is not known by whose slice it is in."""
+    if uid is not None:
+        account = uid if user is None else pattern_of(user)
+        return LearnedWorkload(_USER_UNIT, 1, (("unit", unit), ("user", account)))
+    return LearnedWorkload(
+        _USER_UNIT, 0, (("unit", unit), ("slice", place.slices[-1] if place.slices else "*"))
+    )
