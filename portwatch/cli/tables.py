@@ -97,6 +97,7 @@ def folded_table(
         width=width,
         force_terminal=in_colour,
         color_system="standard" if in_colour else None,
+        no_color=not in_colour,
         force_jupyter=False,
         highlight=False,
     )
