@@ -7,8 +7,8 @@ text that says what it said before, and the new constraints, is handed back.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple
 
 from portwatch.errors import UsageError
@@ -40,27 +40,31 @@ def inserted(name: str, text: str, insertions: Sequence[Insertion]) -> str:
 
 def _insert(name: str, text: str, one: Insertion) -> str:
     body = text.removeprefix(BOM)
+    mark = text[: len(text) - len(body)]
+    newline = "\r\n" if "\r\n" in body else "\n"
+    if not body.endswith("\n"):
+        body += newline
     document = _read(name, body)
-    for candidate in islice(_candidates(document, body, one), MAX_TRIES):
+    for candidate in islice(_candidates(document, body, one, newline), MAX_TRIES):
         if _says_both(document, _try_read(name, candidate), one):
-            return text[: len(text) - len(body)] + candidate
+            return mark + candidate
     raise UsageError(
         f"cannot put a constraint into {name} without writing it anew",
         hint="leave out --merge and put what is learned where it belongs, by hand",
     )
 
 
-def _candidates(document: Document, text: str, one: Insertion) -> Iterator[str]:
+def _candidates(document: Document, text: str, one: Insertion, newline: str) -> Iterator[str]:
     """The text as extended at each place where it might be right, the likeliest first."""
     layout = _Layout(document, text)
-    newline = "\r\n" if "\r\n" in text else "\n"
     if not layout.has_list:
         lines = ["constraints:", *_block(one, 2)]
         yield from _with_lines(text, [len(text)], lines, newline)
     elif layout.is_flow:
-        places = layout.flow_ends() if one.where == END else [layout.start(one.where)]
-        for place in places:
-            yield _with_flow(text, place, one, newline, layout.indent)
+        at_end = one.where == END
+        for place in layout.flow_ends() if at_end else [layout.start(one.where)]:
+            for comma in ("", ","):
+                yield _with_flow(text, place, one, comma, newline + " " * layout.indent)
     else:
         dash = layout.dash(0 if one.where == END else one.where)
         if dash is not None:
@@ -106,20 +110,19 @@ class _Layout:
             place = start
         return place
 
-    def block_ends(self, indent: int) -> Iterator[int]:
+    def block_ends(self, indent: int) -> list[int]:
         """Ends of lines after the last constraint: first where what is indented further ends."""
         last = self.start(self._count - 1)
         starts = [start for start in self._lines if start > last]
-        ends = [*starts, len(self._text)] if starts[-1:] != [len(self._text)] else starts
         likely = 0
-        for number, start in enumerate(starts, 1):
-            line = self._text[start : ends[number]] if number < len(ends) else ""
+        for number, (start, end) in enumerate(pairwise(starts), 1):
+            line = self._text[start:end]
             text = line.lstrip(" ")
             if text.strip() and len(line) - len(text) <= indent:
                 break
             if text.strip():
                 likely = number
-        yield from ends[likely:] or [len(self._text)]
+        return starts[likely:]
 
     def flow_ends(self) -> Iterator[int]:
         """The brackets that may close the list."""
@@ -132,10 +135,8 @@ class _Layout:
 
 
 def _line_starts(text: str) -> list[int]:
-    starts = [0]
-    for line in text.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    return starts if text[-1:] in "\r\n" or not text else starts[:-1]
+    """Where lines begin, and where the text ends."""
+    return [0, *accumulate(map(len, text.splitlines(keepends=True)))]
 
 
 def _block(one: Insertion, indent: int) -> list[str]:
@@ -143,33 +144,17 @@ def _block(one: Insertion, indent: int) -> list[str]:
 
 
 def _with_lines(
-    text: str, places: Sequence[int] | Iterator[int], lines: Sequence[str], newline: str
+    text: str, places: Iterable[int], lines: Sequence[str], newline: str
 ) -> Iterator[str]:
     for place in places:
-        before = text[:place]
-        if before and not before.endswith(("\n", "\r")):
-            before += newline
-        yield before + "".join(line + newline for line in lines) + text[place:]
+        yield text[:place] + "".join(line + newline for line in lines) + text[place:]
 
 
-def _with_flow(text: str, place: int, one: Insertion, newline: str, indent: int) -> str:
-    """Before another item with a comma behind, or before the bracket with one in front."""
-    margin = newline + " " * indent
-    items = [margin.join(flow_lines(part, one.mode)) for part in one.constraints]
-    before, after = text[:place], text[place:]
-    if one.where != END:
-        return before + margin + "".join(item + "," + margin for item in items) + after
-    comma = "" if _last_sign(before) in "[," else ","
-    return before + comma + margin + f",{margin}".join(items) + newline + after
-
-
-def _last_sign(text: str) -> str:
-    """The last character that is neither blank nor of a comment."""
-    for line in reversed(text.splitlines()):
-        sign = re.sub(r"(^|\s)#.*", "", line).rstrip()[-1:]
-        if sign:
-            return sign
-    return ","
+def _with_flow(text: str, place: int, one: Insertion, comma: str, margin: str) -> str:
+    """Before another item, or before the bracket, with a comma in front where one is missing."""
+    items = f",{margin}".join(margin.join(flow_lines(part, one.mode)) for part in one.constraints)
+    behind = margin if one.where == END else f",{margin}"
+    return f"{text[:place]}{comma}{margin}{items}{behind}{text[place:]}"
 
 
 def _read(name: str, text: str) -> Document:
