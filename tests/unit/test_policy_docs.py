@@ -13,11 +13,13 @@ from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.load import parse_policy
 from portwatch.policy.lookups import Lookups
+from portwatch.policy.schema import json_schema
 from portwatch.policy.workload import KnownContainer, Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.S)
 ID = "3f2a" * 16
+GROUPS = {"builders": 71}
 USERS = {"alice": 1000, "www": 33, "dns": 100, "app": 101, "quiet": 102, "web": 103, "other": 104}
 
 
@@ -35,7 +37,7 @@ def subject(words: str) -> Subject:
     """Read the first column: `unit U`, `slice S`, `cgroup C`, `container C`, `image I`, `user U`,
     `own network`; a `claimed container` is one that some unit calls so."""
     cgroup, user, host = "/system.slice/some.service", "root", True
-    container = None
+    container, gid, group = None, 0, "root"
     for word in words.split(", "):
         key, _, value = word.partition(" ")
         if key == "unit":
@@ -46,6 +48,8 @@ def subject(words: str) -> Subject:
             cgroup = value
         elif key == "user":
             user = value
+        elif key == "group":
+            gid, group = (70, None) if value == "70" else (71, value)
         elif key in ("container", "image"):
             cgroup = f"/system.slice/docker-{ID}.scope"
             name, images = (value, ()) if key == "container" else (None, (value,))
@@ -58,7 +62,7 @@ def subject(words: str) -> Subject:
         else:
             assert word == "anyone"
     uid = USERS.get(user, 0)
-    return Subject(cgroup, uid, user=user, host_network=host, container=container)
+    return Subject(cgroup, uid, gid, user, group, host_network=host, container=container)
 
 
 def endpoint(words: str) -> Endpoint:
@@ -76,6 +80,16 @@ def test_every_example_is_checked() -> None:
     assert page.count("```yaml") == len(EXAMPLE.findall(page)) >= 6
 
 
+def test_every_key_has_an_example() -> None:
+    """What the schema names stands in an example that is run, but for what is refused so far."""
+    schema = json_schema()
+    parts = [schema, *schema["$defs"].values()]
+    keys = {key for part in parts for key in part.get("properties", {})}
+    refused = {"namespace", "labels", "service-account"}
+    text = "".join(text for text, _ in EXAMPLE.findall(PAGE.read_text()))
+    assert not {key for key in keys - refused if f"{key}:" not in text}
+
+
 @pytest.mark.parametrize(("text", "cells"), examples())
 def test_examples(text: str, cells: list[str]) -> None:
     """A row's bind gets its verdict, constraint and errno, from reference and tables."""
@@ -85,5 +99,7 @@ def test_examples(text: str, cells: list[str]) -> None:
     assert (decision.verdict, decision.constraint or "") == (cells[2], cells[3])
     if len(cells) > 4:
         assert (decision.errno or "") == cells[4]
-    outcome = Lookups(compile_policy(policy, FixedAccounts(USERS, {}))).outcome(who, what)
+    outcome = Lookups(compile_policy(policy, FixedAccounts(USERS, {"builders": 71}))).outcome(
+        who, what
+    )
     assert ("allowed", "denied", "recorded")[outcome.verdict] == cells[2]
