@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_extended() -> None:
         merged("version: 2\n", seen(OTHER, 9000))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(policies(), st.lists(seen_binds(), min_size=1, max_size=6), st.integers(0, 1 << 32))
 def test_all_else_is_decided_as_before(text: str, seen_before: list[SeenBind], seed: int) -> None:
     """Whatever the policy: what was seen is allowed or named as refused, and a bind of a workload
