@@ -38,7 +38,10 @@ def measure(ground: Ground) -> Iterator[Row]:
     _start_seconds(cgroup, start, policy, keep=True)
     again = [_start_seconds(cgroup, start, policy, keep=True) for _ in range(STARTS)]
     yield Row("restart on existing pins", "s", statistics.median(again), 0.3)
-    yield Row("portwatch --help", "ms", _help_ms(), 150)
+    yield Row("portwatch --help", "ms", _command_ms("--help"), 150)
+    policy.write_text(policy_text(1000, ground.path_of(cgroup)))
+    check = _command_ms("check", "--offline", str(policy))
+    yield Row("portwatch check, 1,000 constraints", "ms", check, 500)
 
 
 def _swap_ms(ground: Ground, pins: PinDir, text: str) -> float:
@@ -71,10 +74,10 @@ def _start_seconds(cgroup: Path, pins: PinDir, policy: Path, keep: bool) -> floa
     return seconds
 
 
-def _help_ms() -> float:
+def _command_ms(*arguments: str) -> float:
     figures = []
     for _ in range(STARTS * 2):
         start = time.perf_counter()
-        subprocess.run([*PORTWATCH, "--help"], capture_output=True, check=True)
+        subprocess.run([*PORTWATCH, *arguments], capture_output=True, check=True)
         figures.append((time.perf_counter() - start) * 1e3)
     return statistics.median(figures)

@@ -1,7 +1,7 @@
-"""How two globs over names stand to one another: does one hold all of the other, or nothing of it?
+"""How two globs stand to one another: does one hold all that the other matches, or none of it?
 
-Exact for names; of cgroup paths only what is plain from their components. A glob is a small
-automaton: at each of its positions stands a character, any character, a class, or a star.
+Both are cut into pieces: a character, any character, a class, a star. Works in time of the product
+of their lengths, whatever they are: a policy may hold thousands.
 """
 
 from __future__ import annotations
@@ -12,69 +12,48 @@ from portwatch.policy.globs import (
     canonical_path,
     components,
     is_glob,
-    literal_prefix,
     match_name,
     match_path,
 )
 
-MAX_STATES = 20_000
-"""Pairs of positions looked at before the answer is "not known to be so"."""
-
 _STAR = "*"
+_ANY = "?"
+_NO_ONES = "\x00"
+"""A character that no sensible glob names."""
 
 
 @lru_cache(16_384)
 def name_includes(outer: str, inner: str) -> bool:
-    """Return whether every name that `inner` matches is one that `outer` matches."""
+    """Return whether every name that `inner` matches is certainly one that `outer` matches.
+
+    Exact where neither has classes. With a character of its own for each gap, a name that `inner`
+    matches is its pieces one after another: so the pieces themselves have to fit `outer`.
+    """
     if outer in (inner, "*"):
         return True
-    if not is_glob(inner):
-        return match_name(outer, inner)
-    if not is_glob(outer) or not literal_prefix(inner).startswith(literal_prefix(outer)):
+    if not match_name(outer, example(inner)):
         return False
-    narrow, wide = _tokens(inner), _tokens(outer)
-    alphabet = _alphabet(narrow, wide)
-    start = (0, _closure(wide, frozenset({0})))
-    seen, pending = {start}, [start]
-    while pending:
-        at, within = pending.pop()
-        if at == len(narrow) and len(wide) not in within:
-            return False
-        for after in _steps_beside(narrow, at, alphabet, wide, within):
-            if after not in seen:
-                if len(seen) >= MAX_STATES:
-                    return False
-                seen.add(after)
-                pending.append(after)
-    return True
+    if not is_glob(inner):
+        return True
+    wide = _pieces(outer)
+    at = _past_stars(wide, {0})
+    for piece in _pieces(inner):
+        at = _past_stars(wide, {to for place in at for to in _taking(wide, place, piece)})
+    return len(wide) in at
 
 
 @lru_cache(16_384)
 def names_disjoint(one: str, other: str) -> bool:
-    """Return whether no name matches both globs."""
-    if not is_glob(one):
-        return not match_name(other, one)
-    if not is_glob(other):
-        return not match_name(one, other)
-    left, right = _tokens(one), _tokens(other)
-    alphabet = _alphabet(left, right)
+    """Return whether certainly no name matches both globs; exact."""
+    if match_name(one, example(other)) or match_name(other, example(one)):
+        return False
+    left, right = _pieces(one), _pieces(other)
     seen, pending = {(0, 0)}, [(0, 0)]
     while pending:
         at, beside = pending.pop()
         if at == len(left) and beside == len(right):
             return False
-        after = {
-            *((at + 1, beside) for _ in left[at : at + 1] if left[at] == _STAR),
-            *((at, beside + 1) for _ in right[beside : beside + 1] if right[beside] == _STAR),
-            *(
-                (to, there)
-                for character in alphabet
-                for to in _step(left, at, character)
-                for there in _step(right, beside, character)
-            ),
-        }
-        if len(seen) >= MAX_STATES:
-            return False
+        after = _both_after(left, at, right, beside)
         pending.extend(after - seen)
         seen |= after
     return True
@@ -102,15 +81,25 @@ def paths_disjoint(one: str, other: str) -> bool:
 
 
 @lru_cache(4096)
-def _tokens(pattern: str) -> tuple[str, ...]:
-    """Cut a glob into stars, `?`, classes and characters, as fnmatch reads it."""
+def example(pattern: str) -> str:
+    """Return a name that the glob matches, if any does, as unlike others as it may be."""
+    if not is_glob(pattern):
+        return pattern
+    return "".join(_character(piece) for piece in _pieces(pattern))
+
+
+@lru_cache(4096)
+def _pieces(pattern: str) -> tuple[str, ...]:
+    """Cut a glob as fnmatch reads it; of stars and `?` side by side, the `?` come first."""
     found: list[str] = []
     at = 0
     while at < len(pattern):
         length = _class_length(pattern, at) if pattern[at] == "[" else 1
         piece = pattern[at : at + length].replace("[", "[[]", int(length == 1))
-        if piece != _STAR or found[-1:] != [_STAR]:
+        if found[-1:] != [_STAR] or piece not in (_STAR, _ANY):
             found.append(piece)
+        elif piece == _ANY:
+            found.insert(-1, piece)
         at += length
     return tuple(found)
 
@@ -124,46 +113,61 @@ def _class_length(pattern: str, at: int) -> int:
     return end + 1 - at if end >= 0 else 1
 
 
-def _alphabet(*globs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a character of every kind that the globs tell apart: classes change their mind only
-    at a character that they name, or next to one."""
-    named = {ord(character) for glob in globs for token in glob for character in token}
-    near = {code + step for code in named for step in (-1, 0, 1)}
-    return tuple(chr(code) for code in sorted(near) if 0 <= code < 0x110000)
+def _both_after(
+    left: tuple[str, ...], at: int, right: tuple[str, ...], beside: int
+) -> set[tuple[int, int]]:
+    """Return where two globs may stand once either has taken a piece more of the same name."""
+    mine, theirs = left[at : at + 1], right[beside : beside + 1]
+    after = set()
+    if mine == (_STAR,):
+        after |= {(at + 1, beside), *([(at, beside + 1)] if theirs else [])}
+    if theirs == (_STAR,):
+        after |= {(at, beside + 1), *([(at + 1, beside)] if mine else [])}
+    if not after and mine and theirs and _share(mine[0], theirs[0]):
+        after.add((at + 1, beside + 1))
+    return after
 
 
-def _step(glob: tuple[str, ...], at: int, character: str) -> tuple[int, ...]:
-    """Return the position after one more character, none where it does not fit."""
-    if at == len(glob):
+def _taking(wide: tuple[str, ...], place: int, piece: str) -> tuple[int, ...]:
+    """Return where the wide glob stands after it has taken a piece of the narrow one."""
+    if place == len(wide):
         return ()
-    if glob[at] == _STAR:
-        return (at,)
-    return (at + 1,) if match_name(glob[at], character) else ()
+    if wide[place] == _STAR:
+        return (place,)
+    return (place + 1,) if piece != _STAR and _holds(wide[place], piece) else ()
 
 
-def _closure(glob: tuple[str, ...], positions: frozenset[int]) -> frozenset[int]:
-    """Return the positions with those past the stars that they stand at."""
-    found = set(positions)
-    for position in positions:
-        while position < len(glob) and glob[position] == _STAR:
-            position += 1
-            found.add(position)
-    return frozenset(found)
+def _past_stars(wide: tuple[str, ...], places: set[int]) -> set[int]:
+    return places | {place + 1 for place in places if wide[place : place + 1] == (_STAR,)}
 
 
-def _steps_beside(
-    narrow: tuple[str, ...],
-    at: int,
-    alphabet: tuple[str, ...],
-    wide: tuple[str, ...],
-    within: frozenset[int],
-) -> set[tuple[int, frozenset[int]]]:
-    """Return where both may stand next: one position of the narrow glob, all of the wide one."""
-    found = set()
-    if narrow[at : at + 1] == (_STAR,):
-        found.add((at + 1, within))
-    for character in alphabet:
-        for to in _step(narrow, at, character):
-            there = (step for position in within for step in _step(wide, position, character))
-            found.add((to, _closure(wide, frozenset(there))))
-    return found
+@lru_cache(4096)
+def _holds(wide: str, narrow: str) -> bool:
+    """Whether each character that the one piece takes is one that the other takes."""
+    if wide in (_ANY, narrow):
+        return True
+    return narrow != _ANY and all(
+        match_name(wide, one) for one in _characters(wide, narrow) if match_name(narrow, one)
+    )
+
+
+@lru_cache(4096)
+def _share(one: str, other: str) -> bool:
+    """Whether some character is taken by both pieces."""
+    characters = _characters(one, other)
+    return any(match_name(one, each) and match_name(other, each) for each in characters)
+
+
+def _characters(*pieces: str) -> list[str]:
+    """Return a character of every kind that the pieces tell apart: a class changes its mind only at
+    a character that it names, or next to one."""
+    codes = {
+        ord(character) + step for piece in pieces for character in piece for step in (-1, 0, 1)
+    }
+    return [chr(code) for code in sorted(codes) if 0 <= code < 0x110000]
+
+
+def _character(piece: str) -> str:
+    if piece in (_STAR, _ANY) or match_name(piece, _NO_ONES):
+        return _NO_ONES
+    return next((one for one in _characters(piece) if match_name(piece, one)), "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from portwatch.policy.globs import canonical_path, literal_prefix
+from portwatch.policy.glob_relations import example
+from portwatch.policy.globs import components
 from portwatch.policy.model import Constraint
 from portwatch.policy.selector_relations import alternatives, covers
-from portwatch.policy.workload import Selector
+from portwatch.policy.subject_classes import NameIndex, PathIndex
+from portwatch.policy.workload import SELECTOR_KEYS, Selector
 
 
 class Coverage:
@@ -15,13 +17,13 @@ class Coverage:
         self._constraints = constraints
         self.alternatives = [alternatives(constraint) for constraint in constraints]
         self._general = 0
-        self._by_prefix: dict[tuple[str, str], int] = {}
+        self._names = {key: NameIndex() for key in SELECTOR_KEYS if key != "cgroup"}
+        self._paths = PathIndex()
         for number, constraint in enumerate(constraints):
             if constraint.subject_for is None:
                 self._general |= 1 << number
             for selector in constraint.subject_for or ():
                 self._add(selector, 1 << number)
-        self._lengths = sorted({len(prefix) for _, prefix in self._by_prefix})
         self._candidates: dict[Selector, int] = {}
         self._known: dict[tuple[int, int, Selector], bool] = {}
 
@@ -31,9 +33,7 @@ class Coverage:
         if known is None:
             known = self._general
             for key in who.given_keys:
-                text = _text(key, getattr(who, key)[0])
-                for length in self._lengths:
-                    known |= self._by_prefix.get((key, text[:length]), 0)
+                known |= self._meaning(key, str(getattr(who, key)[0]))
             self._candidates[who] = known
         return known
 
@@ -47,12 +47,17 @@ class Coverage:
         return known
 
     def _add(self, selector: Selector, bit: int) -> None:
-        """Under one key: whatever implies a selector has that key, and the glob's beginning."""
+        """Under one key: whatever implies a selector has that key, and names that it matches."""
         key = selector.given_keys[0]
         for pattern in getattr(selector, key):
-            place = (key, literal_prefix(_text(key, pattern)))
-            self._by_prefix[place] = self._by_prefix.get(place, 0) | bit
+            if key == "cgroup":
+                self._paths.add(pattern, bit)
+            else:
+                self._names[key].add(str(pattern), bit)
 
-
-def _text(key: str, pattern: str | int) -> str:
-    return canonical_path(str(pattern)) if key == "cgroup" else str(pattern)
+    def _meaning(self, key: str, pattern: str) -> int:
+        """Those added that match what is an example of a pattern."""
+        if key != "cgroup":
+            return self._names[key].match(example(pattern))
+        parts = (example(part) for part in components(pattern) if part != "**")
+        return self._paths.match("/" + "/".join(parts)) | self._paths.match(pattern)
