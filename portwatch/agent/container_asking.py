@@ -10,7 +10,7 @@ from portwatch.node.engines.conmon import monitors
 from portwatch.node.engines.lookups import Wanted
 from portwatch.node.engines.single_lookup import find_now
 from portwatch.node.engines.sockets import EngineSocket
-from portwatch.node.netns import network_of_cgroup
+from portwatch.node.netns import host_network_inode, network_of_cgroup
 from portwatch.node.paths import HostPaths
 from portwatch.policy.model import Policy
 from portwatch.policy.places import place_of
@@ -36,7 +36,7 @@ def ask_now(
     for one in wanted:
         path = one.cgroup
         network = network_of_cgroup(tree, host, path)
-        if network is not None:
+        if network is not None and network[0] != host_network_inode(host):
             book.learn_network(path, *network)
     for one, facts in find_now(wanted, sockets, timeout_seconds, host).items():
         book.learn(one.cgroup, facts, is_verified=one.verify)

@@ -17,13 +17,13 @@ from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.conmon import monitor_above
 from portwatch.node.engines.lookups import ContainerLookups
 from portwatch.node.engines.sockets import EngineSocket
-from portwatch.node.netns import network_of_cgroup
+from portwatch.node.netns import host_network_inode, network_of_cgroup
 from portwatch.node.paths import HostPaths
 from portwatch.policy.places import place_of
 
 REFRESH_SECONDS = 60.0
 NETWORKS_AT_ONCE = 50
-NETWORK_TRIES = 10  # at ticks; a container without a process by then is told of by its path alone
+NETWORK_TRIES = 20  # at ticks; by then a container has a process, and has left the host's
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class ContainerWatch:
         self._tree = tree
         self._host = host
         self._book = book
+        self._host_network = host_network_inode(host)
         self._lookups = ContainerLookups(host, sockets)
         self._below: dict[str, set[str]] = {}  # a container's cgroup → those in it, itself too
         self._networks: dict[str, int] = {}  # containers whose namespace is not known → tries left
@@ -146,10 +147,11 @@ class ContainerWatch:
                 self._lookups.want(wanted_of(cgroup))
 
     def find_networks(self) -> None:
-        """Look for the network namespaces of new containers, before an event is told of them."""
+        """Look for the network namespaces of new containers, before an event is told of them. What
+        is in the host's may be about to leave it: a container's first process starts there."""
         for cgroup in list(self._networks)[:NETWORKS_AT_ONCE]:
             network = network_of_cgroup(self._tree, self._host, cgroup)
-            if network is not None:
+            if network is not None and network[0] != self._host_network:
                 del self._networks[cgroup]
                 self._book.learn_network(cgroup, *network)
 

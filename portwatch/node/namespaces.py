@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portwatch.errors import KernelError
-from portwatch.node.netns import CLONE_NEWNET, netns_inode
+from portwatch.node.netns import CLONE_NEWNET, host_network_inode, netns_inode
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import process_ids
 
@@ -42,7 +42,7 @@ def network_name(inode: int, is_host: bool) -> str:
 def find_namespaces(host: HostPaths) -> list[Namespace]:
     """Every one, the host's first. A process whose namespace is closed to us is in the host's."""
     own = netns_inode(host)
-    hosts = netns_inode(host, 1) or own
+    hosts = host_network_inode(host)
     paths: dict[int, list[Path]] = {}
     if own is not None:
         paths[own] = [host.proc / "self" / "ns" / "net"]

@@ -75,11 +75,15 @@ def _cookie_elsewhere(namespace: str) -> int | None:
     return found[0]
 
 
+def host_network_inode(host: HostPaths) -> int | None:
+    """The inode of the host's namespace, as host_network() finds it."""
+    return netns_inode(host, 1) or netns_inode(host)
+
+
 def in_host_network(host: HostPaths, pid: int) -> bool:
     """Whether a process is in the host's network namespace; a closed one counts as the host's."""
     theirs = netns_inode(host, pid)
-    hosts = netns_inode(host, 1) or netns_inode(host)
-    return theirs is None or theirs == hosts
+    return theirs is None or theirs == host_network_inode(host)
 
 
 def network_of_cgroup(tree: CgroupTree, host: HostPaths, path: str) -> tuple[int, int] | None:

@@ -224,7 +224,7 @@ def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(guard: Guard, bind
     said = {n: binder.bind(9000, f"127.0.{n}.1") for n in range(0, 140)}
     assert said == dict.fromkeys(range(0, 140), "EACCES")
     addresses = guard.pin_dir.open_map("addresses")
-    assert len(addresses.items()) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
+    assert len(list(addresses.items())) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
     addresses.close()
 
 
