@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-from bench import agent_cost, bind_cost, cgroup_cost, listener_cost, policy_cost
+from bench import agent_cost, bind_cost, cgroup_cost, learn_cost, listener_cost, policy_cost
 from bench.ground import prepared
 from bench.rows import Row, table
 
@@ -16,6 +16,7 @@ PARTS = {
     "agent": agent_cost.measure,
     "cgroups": cgroup_cost.measure,
     "listeners": listener_cost.measure,
+    "learning": learn_cost.measure,
 }
 
 

@@ -82,13 +82,14 @@ def _bpf_costs(
                 spent = comparator.run_ns() - before
                 figures.setdefault(name, []).append(spent / BINDS)
             for name, (cgroup, pins) in places.items():
-                before = _run_ns(pins)
+                before = hook_run_ns(pins)
                 ground.binds(cgroup, BINDS)
-                figures.setdefault(name, []).append((_run_ns(pins) - before) / BINDS)
+                figures.setdefault(name, []).append((hook_run_ns(pins) - before) / BINDS)
     return {name: statistics.median(rounds) for name, rounds in figures.items()}
 
 
-def _run_ns(pins: PinDir, hooks: Iterable[str] = HOOKS) -> int:
+def hook_run_ns(pins: PinDir, hooks: Iterable[str] = HOOKS) -> int:
+    """Nanoseconds in these hooks so far, where BPF statistics are on."""
     return sum(hook_state(pins, hook).run_ns for hook in hooks)
 
 
@@ -96,9 +97,9 @@ def _listen_cost(ground: Ground, cgroup: Path, pins: PinDir, port: int) -> float
     """Nanoseconds in the listen hook for each socket that is bound, listens and is closed."""
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, enable_statistics())
-        before = _run_ns(pins, ["listen"])
+        before = hook_run_ns(pins, ["listen"])
         ground.binds(cgroup, LISTENS, port, listening=True)
-        return (_run_ns(pins, ["listen"]) - before) / LISTENS
+        return (hook_run_ns(pins, ["listen"]) - before) / LISTENS
 
 
 @contextlib.contextmanager

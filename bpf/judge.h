@@ -63,10 +63,8 @@ static __always_inline u32 judge(const struct control *control, struct bind *bin
 	judgement = find_outcome(tables, bind);
 	verdict = verdict_of(tables, &judgement);
 	shared = !seen && verdict == ALLOWED && shares_by_bind(bind);
-	if (control->log_binds) {
-		now = bpf_ktime_get_boot_ns();
-		logged = binds_to_log(seen, verdict, now);
-	}
+	if (control->log_binds)
+		logged = binds_to_log(seen, verdict, &now);
 	remember(seen, &key, bind, judgement.lasting && verdict == ALLOWED ? allowed : 0,
 	         logged ? now : 0);
 	if (verdict == DENIED)

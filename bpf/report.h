@@ -104,23 +104,25 @@ static __always_inline void remember(struct observed *seen, const struct observe
 	bpf_map_update_elem_((u64)MAP(observed), (void *)key, &first, BPF_NOEXIST);
 }
 
-/* How many binds alike this one is to be logged for: 0 where that was done within the last second,
- * and those that were refused or recorded are told as violations. */
-static __always_inline u64 binds_to_log(struct observed *seen, u32 verdict, u64 now)
+/* How many binds alike this one is to be logged for at `now`, which this sets: 0 where that was done
+ * within the last second, and those that were refused or recorded are told as violations. */
+static __always_inline u64 binds_to_log(struct observed *seen, u32 verdict, u64 *now)
 {
 	s64 count;
 
-	if (!seen)
-		return verdict == ALLOWED;
 	if (verdict != ALLOWED) {
-		seen->told++;
+		if (seen)
+			seen->told++;
 		return 0;
 	}
-	if (seen->told_ns && (s64)(now - seen->told_ns) < SECOND_NS)
+	*now = bpf_ktime_get_boot_ns();
+	if (!seen)
+		return 1;
+	if (seen->told_ns && (s64)(*now - seen->told_ns) < SECOND_NS)
 		return 0;
 	count = seen->count - seen->told;
 	seen->told = seen->count;
-	seen->told_ns = now;
+	seen->told_ns = *now;
 	return count > 0 ? count : 1;
 }
 
