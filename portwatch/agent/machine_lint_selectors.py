@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from portwatch.agent.machine import Machine
 from portwatch.policy.finding import Finding, listed
 from portwatch.policy.glob_relations import names_disjoint
-from portwatch.policy.globs import match_name, match_path
+from portwatch.policy.globs import is_glob, match_name, match_path
 from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.problems import quote
 from portwatch.policy.workload import WITNESSES, Names, Selector, names_of
@@ -132,8 +132,9 @@ class _Here:
 
 def _matches_any(pattern: str, names: Iterable[str]) -> bool:
     """Whether one of the names, or an instance of one that is a template, is meant."""
-    if pattern in names:
-        return True
+    if not is_glob(pattern):
+        head, at, instance = pattern.partition("@")
+        return pattern in names or f"{head}{at}.{instance.rpartition('.')[2]}" in names
     return any(
         not names_disjoint(pattern, name.replace("@.", "@*."))
         if "@." in name
@@ -149,9 +150,10 @@ def _begins(word: str, ids: Iterable[str]) -> bool:
 def _is_slip(word: str, name: str) -> bool:
     """Whether two names differ by one letter more or less, or by the order of letters: what else is
     alike, such as the numbers of replicas, is often meant so."""
-    if word.translate(_NO_DIGITS) == name.translate(_NO_DIGITS):
-        return False
     shorter, longer = sorted((word, name), key=len)
-    if len(longer) - len(shorter) == 1:
-        return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
-    return sorted(word) == sorted(name)
+    difference = len(longer) - len(shorter)
+    if difference > 1 or (not difference and sorted(word) != sorted(name)):
+        return False
+    if difference and all(longer[:at] + longer[at + 1 :] != shorter for at in range(len(longer))):
+        return False
+    return word.translate(_NO_DIGITS) != name.translate(_NO_DIGITS)

@@ -199,3 +199,29 @@ def test_the_default_is_read_too() -> None:
 def test_the_builtin_policy_has_no_findings() -> None:
     """What everybody starts with is clean."""
     assert lint(builtin_policy()) == []
+
+
+CONTRACT = """\
+version: 1
+mode: enforce
+default: allow
+define:
+  ports:     {web: [8000-8099/tcp], metrics: [9100-9199/tcp]}
+  addresses: {mesh: [10.1.0.0/16, "fd00:1::/64"]}
+  workloads: {shop: {unit: "shop-*.service"}, ci: [{user: ci}, {cgroup: "/ci/**"}]}
+constraints:
+  - name: etcd-belongs-to-etcd
+    except: {unit: etcd.service}
+    network: host
+    deny: [catalog:etcd]
+    reason: "2379-2380 are reserved for etcd"
+  - name: shop
+    for: shop
+    addresses: [loopback, mesh]
+    allow: [web, metrics]
+"""
+
+
+def test_a_policy_as_people_write_it_has_no_findings() -> None:
+    """The policy that everybody sees first, ranges with some exporter's port and all, is clean."""
+    assert lint(parse_policy([("p.yaml", CONTRACT)])) == []
