@@ -7,7 +7,7 @@ APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bp
 TEST_APT_PACKAGES := podman runc docker.io containerd curl
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 
-.PHONY: help setup run demo test test-guests bench lint format clean
+.PHONY: help setup run demo test test-guests fuzz bench lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,9 @@ test: setup lint ## every test, kernel tests included (as root)
 
 test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
 	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
+
+fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
+	@$(VENV)/bin/python tests/fuzz_policies.py
 
 bench: setup ## measure what DESIGN asks, side by side in one run
 	@$(VENV)/bin/python -m bench

@@ -180,3 +180,14 @@ def test_builtin_sources_are_the_builtin_policy() -> None:
     """The built-in policy is loaded from the sources that it is shown as."""
     again = parse_policy(builtin_sources(), source="builtin")
     assert again == builtin_policy()
+
+
+def test_mutated_policies() -> None:
+    """A few thousand of those that `make fuzz` reads by the hundred thousand."""
+    fuzz = Path(__file__).parents[1] / "fuzz_policies.py"
+    done = subprocess.run(
+        [sys.executable, fuzz, "3000", "2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = int(done.stdout.split("): ")[1].split()[0])
+    assert loaded > 100
