@@ -48,14 +48,11 @@ def _decides(reach: Reach, number: int, name: str, one: EndpointClass) -> bool:
 def _why(reach: Reach, number: int, name: str, entry: PortEntry) -> str:
     runs = [run for item in entry.ranges for run in reach.runs_in(item, "numbered")]
     cells = [one for run in runs for one in run.classes]
-    if name == "allow" and all(one.deny >> number & 1 for one in cells if _names(one, number)):
+    listing = [one for one in cells if (one.deny | one.allow) >> number & 1]
+    if name == "allow" and listing and all(one.deny >> number & 1 for one in listing):
         return "its `deny` list comes first"
     names = [where(constraint) for constraint in reach.decided_before(number, cells)]
     return f"{listed(names)} decided all of it before" if names else "it is decided before"
-
-
-def _names(one: EndpointClass, number: int) -> bool:
-    return bool((one.deny | one.allow) >> number & 1)
 
 
 def _holder(entries: tuple[PortEntry, ...], position: int) -> PortEntry | None:

@@ -3,8 +3,8 @@
 An endpoint class is a run of ports and a class of addresses that no list tells apart. A constraint
 reaches one where it speaks of it, and some subject that it applies to has not been spoken for by
 an earlier one: an enforced one, or, for a constraint in `mode: record`, any. Where only lists
-speak, an `allow` counts where a later `deny` speaks too, or where it decides what a listener on a
-picked port is (`ephemeral/tcp`).
+speak, an `allow` that names `ephemeral` always counts, for it says what a listener on a picked port
+is; one that names a number counts for picked ports where a later `deny` speaks too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from itertools import islice
 from typing import Literal
 
 from portwatch.policy.endpoint_classes import (
-    LISTENING_PROTOCOL,
     PORTS,
     address_classes,
     port_runs,
@@ -66,7 +65,7 @@ class Reach:
         self._allow_otherwise = _bits(c.otherwise == "allow" for c in constraints)
         self._coverage = Coverage(constraints)
         self._addresses = address_classes(constraints).classes
-        self._classes: dict[tuple[Kind, bool, int, int], tuple[EndpointClass, ...]] = {}
+        self._classes: dict[tuple[Kind, int, int], tuple[EndpointClass, ...]] = {}
         self._reached: dict[tuple[int, EndpointClass], bool] = {}
         self._sorted: dict[tuple[str, Kind], list[Run]] = {}
         for protocol, runs in port_runs(constraints).items():
@@ -158,33 +157,29 @@ class Reach:
 
     def _runs(self, protocol: str, runs: list[tuple[int, int, int]]) -> Iterator[Run]:
         _, deny_0, allow_0 = runs[0]
-        gate = protocol == LISTENING_PROTOCOL
-        yield Run(protocol, 0, 0, "ephemeral", self._group("ephemeral", gate, deny_0, allow_0))
+        yield Run(protocol, 0, 0, "ephemeral", self._group("ephemeral", deny_0, allow_0))
         ends = [first for first, _, _ in runs[2:]] + [PORTS]
         for (first, deny, allow), end in zip(runs[1:], ends, strict=True):
             last = end - 1
-            yield Run(
-                protocol, first, last, "numbered", self._group("numbered", False, deny, allow)
-            )
-            group = self._group("picked", False, deny | deny_0, allow | allow_0)
+            yield Run(protocol, first, last, "numbered", self._group("numbered", deny, allow))
+            group = self._group("picked", deny | deny_0, allow | allow_0)
             yield Run(protocol, first, last, "picked", group)
 
-    def _group(self, kind: Kind, gate: bool, deny: int, allow: int) -> tuple[EndpointClass, ...]:
-        key = (kind, gate, deny, allow)
+    def _group(self, kind: Kind, deny: int, allow: int) -> tuple[EndpointClass, ...]:
+        key = (kind, deny, allow)
         known = self._classes.get(key)
         if known is None:
             known = self._classes[key] = tuple(
-                self._class(kind, gate, deny & near, allow & exposed)
-                for near, exposed in self._addresses
+                self._class(kind, deny & near, allow & exposed) for near, exposed in self._addresses
             )
         return known
 
-    def _class(self, kind: Kind, gate: bool, deny: int, allow: int) -> EndpointClass:
+    def _class(self, kind: Kind, deny: int, allow: int) -> EndpointClass:
         allow &= ~deny
         if kind == "numbered":
             speak = deny | allow | self._deny_otherwise | self._allow_otherwise
             return EndpointClass(deny, allow, speak, True)
-        if not gate:
+        if kind == "picked":
             allow &= (1 << deny.bit_length()) - 1
         return EndpointClass(deny, allow, deny | allow, False)
 

@@ -152,6 +152,13 @@ def test_every_pure_lint_has_a_case() -> None:
     assert {kind for kind, _, _ in CASES} == set(IDS)
 
 
+def test_ephemeral_is_worth_saying() -> None:
+    """An allow list that names `ephemeral` says what is meant, though such binds pass anyhow."""
+    assert (
+        findings("- {name: a, for: {user: x}, allow: [ephemeral/udp], otherwise: continue}\n") == []
+    )
+
+
 def test_a_finding_says_where_and_by_whom() -> None:
     """A shadowed constraint is told at its own place, with the name and place of what shadows."""
     (found,) = findings("- {name: a, deny: [80-90]}\n- {name: b, deny: [85/tcp]}\n")
