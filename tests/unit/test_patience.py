@@ -20,6 +20,7 @@ class Screen(io.StringIO):
         self._is_terminal = is_terminal
 
     def isatty(self) -> bool:
+        """Whether it passes for a terminal."""
         return self._is_terminal
 
 
