@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from portwatch.policy.addresses import ADDRESS_WORDS
-from portwatch.policy.catalog import catalog
+from portwatch.policy.catalog import readable_catalog
 from portwatch.policy.learned_bind import SeenBind
 from portwatch.policy.learned_ports import LearnedRange, coalesce
 from portwatch.policy.learned_table import Port, Table, Uses, by_workload, generalised
@@ -103,7 +103,7 @@ class _Ranges:
         self._seen: set[Port] = {port for uses in table.values() for port in uses}
         self._known = {
             number
-            for entry in catalog().values()
+            for entry in readable_catalog().values()
             for item in entry.ranges
             for number in range(item.first, item.last + 1)
         }

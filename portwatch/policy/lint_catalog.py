@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
-from portwatch.policy.catalog import CatalogEntry, catalog
+from portwatch.policy.catalog import CatalogEntry, readable_catalog
 from portwatch.policy.finding import Finding
 from portwatch.policy.lint_reach import Reach
 from portwatch.policy.model import Constraint
@@ -54,7 +54,7 @@ def catalog_overlap(reach: Reach) -> Iterator[Finding]:
 
     Of a critical set, and of one that this machine has written itself, any port.
     """
-    known_sets = catalog()
+    known_sets = readable_catalog()
     ports = _ports(known_sets)
     for number, constraint in enumerate(reach.policy.constraints):
         if not constraint.subject_for:
