@@ -51,8 +51,9 @@ def test_from_a_log_to_an_enforced_policy(shared: Sandbox) -> None:
     with logged(shared) as log:
         text = learned(shared, "--events", log)
         policy = shared.policy(text, "learned.yaml")
-        checked = portwatch("check", policy, "--json")
-        assert checked.returncode == 0, checked.stdout
+        for where in ((), ("--offline",)):
+            checked = portwatch("check", policy, "--strict", *where)
+            assert checked.returncode == 0, checked.stdout
         replayed = portwatch("replay", policy, log, "--json")
         mine = [
             kind

@@ -130,7 +130,7 @@ def test_a_flood_leaves_violations_their_room(logging_guard: Guard, binder: Bind
     guard.publish("version: 1\nmode: enforce\nconstraints: [{name: no, deny: [9000]}]")
     kinds = [Bind(10_000 + number) for number in range(6000)]
     binder.answers(kinds)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) in ("EACCES", "EPERM")  # before 6.0 it is always EPERM
     events = guard.events()
     logged = sum(event.count for event in events if event.kind == layout.EVENT_BIND)
     untold = guard.totals.binds_untold
