@@ -144,9 +144,11 @@ class Publisher:
             flags = layout.CONTROL_PICKED if compiled.uses_picked else 0
             flags |= layout.CONTROL_SCOPES if compiled.uses_addresses else 0
             self.slots.publish(generation, flags)
-            self.live = published
+            before, self.live = self.live, published
             self.slots.wait_for_readers()
             self._forget_all_but(generation)
+        for path in before.ids.keys() - published.ids.keys() if before else ():
+            self._gone(path)
         self.notice_others()
         return published
 
@@ -341,16 +343,21 @@ class Publisher:
         path = self.live.paths.get(change.number, change.path) if self.live else change.path
         if self.live is not None and self.live.ids.get(path) == change.number:
             self._drop(path, self.live)
+        elif self.live is None or path not in self.live.ids:
+            self._gone(path)
         self._departed[change.number] = path
         if len(self._departed) > MAX_DEPARTED:
             self._departed.popitem(last=False)
 
     def _drop(self, path: str, published: Published) -> None:
-        if self._follower is not None:
-            self._follower.gone(path)
+        self._gone(path)
         number = published.ids.pop(path)
         published.paths.pop(number, None)
         self._maps["cgroups"].delete(cgroup_pair(published.generation, number, 0, 0)[0])
+
+    def _gone(self, path: str) -> None:
+        if self._follower is not None:
+            self._follower.gone(path)
 
     def _forget_all_but(self, generation: int) -> None:
         for opened in self._maps.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from binder import Binder
 from guard import Guard
 from scratch import fresh_name
 
+from portwatch.agent.publisher import CgroupChange
 from portwatch.errors import PolicyError
 from portwatch.kernel import layout
 from portwatch.kernel.ringbuf import RingReader
@@ -297,3 +298,71 @@ def test_a_full_ring_of_cgroup_events_counts_what_it_loses(
     assert len(about(told, "/")) + lost >= 2 * made
     place.mkdir()
     assert about(told, name)[-1][1] == 0
+
+
+@pytest.fixture
+def told(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """A guard whose paths are the kernel's own, as where the root of cgroup2 is mounted."""
+    monkeypatch.setitem(vars(guard.tree), "is_whole", True)
+    return guard
+
+
+class Follower:
+    """Who is told which cgroups there are."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+
+    def seen(self, paths: Iterable[str]) -> None:
+        """They are."""
+        self.there.update(paths)
+
+    def gone(self, path: str) -> None:
+        """It is not."""
+        self.there.discard(path)
+
+
+def test_a_follower_knows_what_is_there(told: Guard) -> None:
+    """Whoever follows is told of every cgroup that comes and goes, also between two policies, and
+    of one that the kernel tells of too late."""
+    follower = Follower()
+    told.publisher._follower = follower
+    places = {name: told.make(name) for name in ("/stays", "/between", "/told", "/scanned")}
+    told.publish(SHOP)
+    assert places.keys() <= follower.there
+    places["/between"].rmdir()
+    told.publish(SHOP)
+    assert "/between" not in follower.there
+    number = places["/told"].stat().st_ino
+    places["/told"].rmdir()
+    told.publisher.follow([CgroupChange("/told", number, removed=True)])
+    assert told.publisher.path_of(number) == "/told", "for the events of what ran in it"
+    places["/scanned"].rmdir()
+    told.publisher.rescan()
+    later = told.make("/later")
+    told.publisher.follow([CgroupChange("/later", later.stat().st_ino, removed=False)])
+    later.rmdir()
+    told.publish(SHOP)
+    assert follower.there & {*places, "/later"} == {"/stays"}
+
+
+def test_made_and_removed_in_one_look(told: Guard) -> None:
+    """A place that changed hands while nobody looked is its last owner's; one that is empty again
+    is nobody's; each id that was there keeps its name for the events to come."""
+    told.publish(SHOP)
+    first = told.make("/x")
+    one = first.stat().st_ino
+    first.rmdir()
+    two = told.make("/x").stat().st_ino
+    told.publisher.follow(
+        [
+            CgroupChange("/x", one, removed=False),
+            CgroupChange("/y", 7_000_000, removed=False),
+            CgroupChange("/x", one, removed=True),
+            CgroupChange("/y", 7_000_000, removed=True),
+            CgroupChange("/x", two, removed=False),
+        ]
+    )
+    assert known(told)["/x"] == two and "/y" not in known(told)
+    assert {two} <= keys_of(told) and not {one, 7_000_000} & keys_of(told)
+    assert [told.publisher.path_of(n) for n in (one, two, 7_000_000)] == ["/x", "/x", "/y"]
