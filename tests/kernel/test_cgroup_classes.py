@@ -301,7 +301,7 @@ def test_a_full_ring_of_cgroup_events_counts_what_it_loses(
 
 
 @pytest.fixture
-def told(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> Guard:
+def rooted(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> Guard:
     """A guard whose paths are the kernel's own, as where the root of cgroup2 is mounted."""
     monkeypatch.setitem(vars(guard.tree), "is_whole", True)
     return guard
@@ -322,39 +322,39 @@ class Follower:
         self.there.discard(path)
 
 
-def test_a_follower_knows_what_is_there(told: Guard) -> None:
+def test_a_follower_knows_what_is_there(rooted: Guard) -> None:
     """Whoever follows is told of every cgroup that comes and goes, also between two policies, and
     of one that the kernel tells of too late."""
     follower = Follower()
-    told.publisher._follower = follower
-    places = {name: told.make(name) for name in ("/stays", "/between", "/told", "/scanned")}
-    told.publish(SHOP)
+    rooted.publisher._follower = follower
+    places = {name: rooted.make(name) for name in ("/stays", "/between", "/told", "/scanned")}
+    rooted.publish(SHOP)
     assert places.keys() <= follower.there
     places["/between"].rmdir()
-    told.publish(SHOP)
+    rooted.publish(SHOP)
     assert "/between" not in follower.there
     number = places["/told"].stat().st_ino
     places["/told"].rmdir()
-    told.publisher.follow([CgroupChange("/told", number, removed=True)])
-    assert told.publisher.path_of(number) == "/told", "for the events of what ran in it"
+    rooted.publisher.follow([CgroupChange("/told", number, removed=True)])
+    assert rooted.publisher.path_of(number) == "/told", "for the events of what ran in it"
     places["/scanned"].rmdir()
-    told.publisher.rescan()
-    later = told.make("/later")
-    told.publisher.follow([CgroupChange("/later", later.stat().st_ino, removed=False)])
+    rooted.publisher.rescan()
+    later = rooted.make("/later")
+    rooted.publisher.follow([CgroupChange("/later", later.stat().st_ino, removed=False)])
     later.rmdir()
-    told.publish(SHOP)
+    rooted.publish(SHOP)
     assert follower.there & {*places, "/later"} == {"/stays"}
 
 
-def test_made_and_removed_in_one_look(told: Guard) -> None:
+def test_made_and_removed_in_one_look(rooted: Guard) -> None:
     """A place that changed hands while nobody looked is its last owner's; one that is empty again
     is nobody's; each id that was there keeps its name for the events to come."""
-    told.publish(SHOP)
-    first = told.make("/x")
+    rooted.publish(SHOP)
+    first = rooted.make("/x")
     one = first.stat().st_ino
     first.rmdir()
-    two = told.make("/x").stat().st_ino
-    told.publisher.follow(
+    two = rooted.make("/x").stat().st_ino
+    rooted.publisher.follow(
         [
             CgroupChange("/x", one, removed=False),
             CgroupChange("/y", 7_000_000, removed=False),
@@ -363,6 +363,6 @@ def test_made_and_removed_in_one_look(told: Guard) -> None:
             CgroupChange("/x", two, removed=False),
         ]
     )
-    assert known(told)["/x"] == two and "/y" not in known(told)
-    assert {two} <= keys_of(told) and not {one, 7_000_000} & keys_of(told)
-    assert [told.publisher.path_of(n) for n in (one, two, 7_000_000)] == ["/x", "/x", "/y"]
+    assert known(rooted)["/x"] == two and "/y" not in known(rooted)
+    assert {two} <= keys_of(rooted) and not {one, 7_000_000} & keys_of(rooted)
+    assert [rooted.publisher.path_of(n) for n in (one, two, 7_000_000)] == ["/x", "/x", "/y"]
