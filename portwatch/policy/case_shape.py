@@ -25,9 +25,7 @@ class DefaultsSpec(Struct, forbid_unknown_fields=True):
     bind: BindSpec | UnsetType = UNSET
     address: Annotated[
         Text | UnsetType,
-        Meta(
-            description="0.0.0.0 where absent; `::` is dual-stack, `::/v6only` is not"
-        ),
+        Meta(description="0.0.0.0 where absent; `::` is dual-stack, `::/v6only` is not"),
     ] = UNSET
     network: Annotated[
         Literal["host", "other"] | UnsetType,
