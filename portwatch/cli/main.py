@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "listeners": ("listeners", "What listens now, whose it is, and what the policy says."),
     "events": ("events", "The event stream of the running agent."),
     "doctor": ("doctor", "Can this machine run portwatch, and if not, how to mend it."),
+    "diff": ("diff", "What changes between two policies, by meaning."),
     "test": ("run_cases", "The tests of a policy: binds, and the verdicts expected."),
     "catalog": ("catalog", "The ports of well-known software, by name."),
     "learn": ("learn", "The tightest policy that fits the binds seen so far."),

@@ -1,0 +1,70 @@
+"""`diff`: what changes between two policies, by meaning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
+from portwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from portwatch.policy.difference import Difference
+    from portwatch.policy.model import Policy
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=ANY_PATH, metavar="[OLD] NEW")
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Print every change: listeners on ports that the kernel picked, and where only the "
+    "constraint or the errno is another.",
+)
+@pin_dir_option
+@json_option
+def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) -> None:
+    """Say which workloads, ports and addresses change verdict from the policy OLD to NEW, however
+    they are written. Without OLD, from the policy in the kernel.
+
+    Exit status 1 where the two do not decide alike everywhere.
+    """
+    from portwatch.agent.account_words import accounts_of
+    from portwatch.policy.compile import compile_policy
+    from portwatch.policy.difference import Difference
+    from portwatch.policy.load import load_policy
+
+    if len(paths) > 2:
+        raise UsageError("diff takes two policies", hint="portwatch diff OLD NEW")
+    new = load_policy(paths[-1])
+    old = load_policy(paths[0]) if paths[1:] else _in_kernel(pin_dir)
+    for policy in (old, new):
+        accounts = accounts_of(policy)
+        compile_policy(policy, accounts)  # refuses what no kernel would take
+    difference = Difference(old, new, accounts)
+    if as_json:
+        from portwatch.cli.difference_facts import difference_facts
+
+        click.echo(json.dumps(difference_facts(difference)))
+    else:
+        _print(difference, show_all)
+    if difference.regions:
+        raise click.exceptions.Exit(1)
+
+
+def _in_kernel(pin_dir: Path) -> Policy:
+    from portwatch.agent.in_force import policy_in_kernel
+    from portwatch.kernel.pins import PinDir
+
+    policy, _ = policy_in_kernel(PinDir(pin_dir))
+    return policy
+
+
+def _print(difference: Difference, show_all: bool) -> None:
+    from portwatch.cli.difference_table import show_difference
+
+    show_difference(difference, show_all)
