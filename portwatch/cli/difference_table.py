@@ -79,7 +79,7 @@ def _rows(region: Region, show_all: bool) -> Iterator[tuple[Cell, ...]]:
     texts = [who.text(selectors) for who in region.subjects]
     if not show_all and len(texts) > SHOWN_WORKLOADS:
         texts[SHOWN_WORKLOADS:] = [f"{len(texts) - SHOWN_WORKLOADS:,} more"]
-    workload = "; ".join(texts)
+    workload = "; ".join(texts) + ("" if region.example else " (if there are any)")
     with_errno = region.old.verdict == region.new.verdict
     for area, how in _joined(region.areas):
         ports = ports_text(area, 10**6 if show_all else SHOWN_PORTS) + how

@@ -71,7 +71,6 @@ class Difference:
         )
         self._rules, self._changed = ranked(sides)
         self._known_applying: dict[tuple[int, int], int] = {}
-        self._known_speaking: dict[tuple[int, int], int] = {}
         self._readings = Readings(self._rules, self._changed, self._predicates)
         regions = self._regions(self._simpler(self._cells()))
         self.regions = tuple(sorted(regions, key=_order))
@@ -198,46 +197,23 @@ class Difference:
         """Return what decide() says, of the constraints that apply and speak: the others have no
         say, and there may be a thousand of them."""
         held, bit = self._predicates.hold(subject), self._space.bit_of(endpoint)
-        old, new = (
-            _outcome(
-                replace(
-                    policy,
-                    constraints=tuple(
-                        policy.constraints[number]
-                        for number in bit_numbers(
-                            self._applying(side, held) & self._speaking(side, bit)
-                        )
-                    ),
-                ),
-                subject,
-                endpoint,
-            )
-            for side, policy in enumerate(self._policies)
-        )
-        return old, new
+        found = []
+        for side, policy in enumerate(self._policies):
+            applying = self._applying(side, held)
+            rules = self._rules[side][:-1]
+            speaking = [n for n, rule in enumerate(rules) if rule.speech.anywhere & bit]
+            constraints = tuple(policy.constraints[n] for n in speaking if applying >> n & 1)
+            found.append(_outcome(replace(policy, constraints=constraints), subject, endpoint))
+        return found[0], found[1]
 
     def _applying(self, side: int, held: int) -> int:
         """Return the constraints that apply where just these predicates hold, as bits."""
         key = side, held
         if key not in self._known_applying:
             who = Who(held, ~held, ~held, held)
-            self._known_applying[key] = sum(
-                1 << number
-                for number, rule in enumerate(self._rules[side][:-1])
-                if applies(rule, who)
-            )
+            rules = enumerate(self._rules[side][:-1])
+            self._known_applying[key] = sum(1 << n for n, rule in rules if applies(rule, who))
         return self._known_applying[key]
-
-    def _speaking(self, side: int, bit: int) -> int:
-        """Return the constraints that speak of an endpoint, as bits."""
-        key = side, bit
-        if key not in self._known_speaking:
-            self._known_speaking[key] = sum(
-                1 << number
-                for number, rule in enumerate(self._rules[side][:-1])
-                if rule.speech.anywhere & bit
-            )
-        return self._known_speaking[key]
 
 
 @dataclass(frozen=True, slots=True)

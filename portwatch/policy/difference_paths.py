@@ -17,7 +17,7 @@ from portwatch.policy.subject_classes import SubjectClasses
 from portwatch.policy.systemd import user_of_manager, walk_units
 from portwatch.policy.workload import KnownContainer, Selector
 
-MAX_LOOKS = 4_000
+MAX_LOOKS = 20_000
 """How many paths are looked at, once."""
 
 

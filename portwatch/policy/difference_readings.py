@@ -21,8 +21,8 @@ NOTHING_SEEN: Mapping[int, int] = MappingProxyType({})
 
 Pair = tuple[Outcome, Outcome]
 
-MAX_REMEMBERED = 256
-"""Of how many sets of endpoints the rules that speak of them are kept."""
+MAX_REMEMBERED = 1024
+"""Of how many sets of subjects the rules that may apply to them are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Readings:
         predicates: Predicates,
     ) -> None:
         self._rules = rules
-        self._speaking: dict[int, Rules] = {}
+        self._possible: dict[int, Rules] = {}
         self._changed = changed
         self._predicates = predicates
         self._changed_from = [0] * (len(changed) + 1)
@@ -116,7 +116,12 @@ class Readings:
         """
         begin = _State(0)
         last = STAGES - 1 if listening else 0
-        todo = [_Node(endpoints, who, self._rules_of(endpoints), (begin, begin))]
+        for predicate, where in seen.items():
+            if not endpoints & ~where:
+                who = who._replace(failing=who.failing | predicate)
+        if who.implied & who.failing:
+            return
+        todo = [_Node(endpoints, who, self._rules_of(endpoints, who), (begin, begin))]
         while todo:
             node = todo.pop()
             if not node.endpoints:
@@ -139,18 +144,21 @@ class Readings:
             else:
                 todo += self._split(node, heads, last, seen)
 
-    def _rules_of(self, endpoints: int) -> Rules:
-        """Return the rules that speak of any of the endpoints, in order."""
-        found = self._speaking.get(endpoints)
-        if found is None:
+    def _rules_of(self, endpoints: int, who: Who) -> Rules:
+        """Return the rules that speak of any of the endpoints to any of the subjects, in order."""
+        possible = self._possible.get(who.excluded)
+        if possible is None:
             old, new = (
-                [rule for rule in rules if rule.speech.anywhere & endpoints]
+                [rule for rule in rules if rule.who is None or rule.who & ~who.excluded]
                 for rules in self._rules
             )
-            if len(self._speaking) >= MAX_REMEMBERED:
-                self._speaking.clear()
-            found = self._speaking[endpoints] = old, new
-        return found
+            if len(self._possible) >= MAX_REMEMBERED:
+                self._possible.clear()
+            possible = self._possible[who.excluded] = old, new
+        old, new = (
+            [rule for rule in rules if rule.speech.anywhere & endpoints] for rules in possible
+        )
+        return old, new
 
     def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
         """Return whether all that is still to be read is the same in both policies."""

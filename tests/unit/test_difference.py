@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
-from portwatch.policy import difference
+from portwatch.policy import difference, difference_predicates
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.difference import Difference, Region
 from portwatch.policy.load import parse_policy
@@ -267,3 +267,12 @@ def test_too_many_changes_are_said_to_be_more(monkeypatch: pytest.MonkeyPatch) -
     found = Difference(enforced(*thousand()), enforced(), ACCOUNTS)
     assert not found.is_complete
     assert 50 < len(found.regions) <= 100
+
+
+def test_what_is_too_hard_to_say_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no subject can be sought, a change that there may be is told, without an example."""
+    monkeypatch.setattr(difference_predicates, "MAX_LOOKS", 0)
+    old = enforced("name: a, for: {unit: 'a?.service', cgroup: '/**/x'}, deny: [80]")
+    regions = Difference(old, enforced(), ACCOUNTS).regions
+    assert {region.example for region in regions} == {None}
+    assert regions[0].subjects[0].matching == old.constraints[0].subject_for
