@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from binder import Binder
 from product import portwatch
 from sandbox import Sandbox
+from scratch import remove_cgroup
+
+from portwatch.node.cgroups import find_cgroup2
+from portwatch.node.paths import HostPaths
 
 
 @pytest.mark.parametrize("where", ["file", "kernel"])
@@ -62,3 +70,61 @@ def test_explain_by_unit_user_and_group(tmp_path: Path) -> None:
         done = portwatch("explain", policy, *options.split(), "--json")
         assert json.loads(done.stdout).get("constraint") == constraint, options
         assert done.returncode == (1 if constraint else 0)
+
+
+@pytest.fixture
+def unit() -> Iterator[Path]:
+    """A cgroup that is a system unit's by its path, and by that alone."""
+    place = find_cgroup2(HostPaths()) / f"portwatch-e2e-{os.getpid()}.service"
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        remove_cgroup(place)
+
+
+def test_explain_a_unit_that_runs(unit: Path, tmp_path: Path) -> None:
+    """`explain --unit` answers for the processes that the unit has now: their user and network;
+    options say otherwise, and what it does not answer for is noted."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "version: 1\nmode: enforce\nconstraints:\n"
+        f"- {{name: its-user, for: {{unit: {unit.name}, user: 65534}}, network: host, "
+        "deny: [1001]}\n"
+    )
+    asked = ("explain", policy, "--unit", unit.name, "--port", 1001, "--json")
+    with closing(Binder(unit, own_network=False)) as binder:
+        binder.drop_privileges()
+        facts = json.loads(portwatch(*asked).stdout)
+        assert (facts["verdict"], facts["constraint"]) == ("denied", "its-user")
+        assert facts["cgroup"] == f"/{unit.name}"
+        assert "note" not in facts
+        assert portwatch(*asked, "--user", "root").returncode == 0
+        assert portwatch(*asked, "--network", "other").returncode == 0
+        inner = unit / "worker"
+        inner.mkdir()
+        with closing(Binder(inner)):
+            noted = json.loads(portwatch(*asked).stdout)
+            assert noted["constraint"] == "its-user"
+            assert "run as uid 0, 65534" in noted["note"]
+    gone = json.loads(portwatch(*asked).stdout)
+    assert gone["verdict"] == "allowed"
+
+
+def test_explain_a_unit_that_runs_twice(unit: Path, tmp_path: Path) -> None:
+    """Where users' managers run units of one name, each has to be asked about by its cgroup; the
+    system's own is meant before any of theirs."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nmode: enforce\nconstraints: [{name: c, deny: [1001]}]\n")
+    name = f"portwatch-{os.getpid()}.service"
+    managers = [unit.with_name(f"user@{os.getpid()}{n}.service") for n in (1, 2)]
+    try:
+        for manager in managers:
+            (manager / "app.slice" / name).mkdir(parents=True)
+        done = portwatch("explain", policy, "--unit", name, "--port", 1001)
+        assert done.returncode == 2
+        assert "runs 2 times" in done.stderr
+        assert all(f"--cgroup /{one.name}/app.slice/{name}" in done.stderr for one in managers)
+    finally:
+        for manager in managers:
+            remove_cgroup(manager)
