@@ -86,7 +86,8 @@ def test_accounts_that_the_policy_does_not_name(shared: Sandbox, etc: OwnEtc) ->
     etc.account("user", "new-1", None)
     etc.account("user", "newcomer", None)
     becomes(binder, "user", {SECOND})
-    assert agent.metric("portwatch_policy_generation") == generation + 2
+    eventually(lambda: agent.metric("portwatch_policy_generation") == generation + 2)
+    eventually(lambda: loads(agent) == 3)
 
 
 @pytest.mark.parametrize("text", ["", "ne", "\0\0\n"])
