@@ -31,7 +31,9 @@ static __always_inline bool take_sockaddr(struct bind *bind, u64 place, s64 byte
 		return false;
 	}
 	bind->scope = 0;
-	set_scope(bind, (void *)bind->outside);
+	/* Not set_scope(): with its reading back of the address 7.2 refuses sctp_bind_connect. */
+	if (bind->family == IPV6 && is_unspecified(bind->address) && !is_ipv6_only(bind->outside))
+		bind->scope = SCOPE_DUAL;
 	bind->port = bind->requested_port = bpf_ntohs(read_u16(place + 2));
 	return true;
 }
