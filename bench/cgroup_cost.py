@@ -22,7 +22,7 @@ from bench.agent_cost import running_agent
 from bench.cgroup_followers import Follower, Tracepoints, Watches
 from bench.ground import Ground, loaded_policy, policy_text
 from bench.rows import Row
-from portwatch.agent.account_words import accounts_of
+from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from portwatch.errors import PolicyError
 from portwatch.node.accounts import AccountTable
-from portwatch.policy.compile import compile_policy
-from portwatch.policy.load import builtin_sources, parse_policy
+from portwatch.policy.source.load import builtin_sources, parse_policy
+from portwatch.policy.tables.compile import compile_policy
 
 COUNT = 100_000
 MAX_MIB = 200

@@ -17,16 +17,16 @@ from types import FrameType
 from typing import Any, Protocol
 
 from portwatch.agent.clock import Clock, iso
-from portwatch.agent.collisions import CollisionReports
-from portwatch.agent.container_watch import ContainerWatch
-from portwatch.agent.event_format import Event, EventFormat
-from portwatch.agent.hub import EventHub, socket_path
+from portwatch.agent.events.collision_reports import CollisionReports
+from portwatch.agent.events.format import Event, EventFormat
+from portwatch.agent.events.hub import EventHub, socket_path
+from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
+from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import CgroupChange, Publisher
 from portwatch.agent.state import AgentState
-from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
-from portwatch.agent.survey_runs import SurveyRuns
+from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import NotLoaded
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir

@@ -10,10 +10,10 @@ import selectors
 import time
 from collections.abc import Callable
 
-from portwatch.agent.account_watch import AccountWatch
-from portwatch.agent.account_words import AccountWords, accounts_of
 from portwatch.agent.clock import Clock
-from portwatch.agent.event_format import Event
+from portwatch.agent.events.format import Event
+from portwatch.agent.identity.account_watch import AccountWatch
+from portwatch.agent.identity.account_words import AccountWords, accounts_of
 from portwatch.agent.path_watch import PathWatch
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher, now_stored

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from portwatch.kernel import layout
 from portwatch.node.netns import HostNetwork
-from portwatch.policy.compile import CompiledPolicy
+from portwatch.policy.tables.compile import CompiledPolicy
 
 ADDRESS_KEY_BITS = 32  # the generation stands before the address
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from portwatch.policy.catalog_use import with_catalog
-from portwatch.policy.load import builtin_sources, parse_policy, policy_sources
+from portwatch.policy.catalog.use import with_catalog
 from portwatch.policy.model import Mode, Policy
+from portwatch.policy.source.load import builtin_sources, parse_policy, policy_sources
 
 DEFAULT_POLICY_DIR = Path("/etc/portwatch/policy.d")
 BUILTIN_ORIGIN = "builtin"

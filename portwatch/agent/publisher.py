@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.events.workload import shown_name, workload_parts
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.policy_records import (
     account_pairs,
     address_pairs,
@@ -22,7 +23,6 @@ from portwatch.agent.policy_records import (
     write_tables,
 )
 from portwatch.agent.subjects import Subjects, SubjectsFull
-from portwatch.agent.workload_event import shown_name, workload_parts
 from portwatch.errors import PolicyError, Problem
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
@@ -37,8 +37,8 @@ from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.accounts import AccountTable
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.netns import HostNetwork
-from portwatch.policy.compile import CompiledPolicy, compile_policy
 from portwatch.policy.model import DEFAULT_NAME, Mode, Policy
+from portwatch.policy.tables.compile import CompiledPolicy, compile_policy
 
 log = logging.getLogger(__name__)
 

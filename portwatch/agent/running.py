@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from portwatch.agent.container_asking import container_cgroups
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.identity.container_asking import container_cgroups
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.node.cgroups import CgroupTree, cgroup_of_process
 from portwatch.node.netns import in_host_network
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import real_ids, started_ns
-from portwatch.policy.containers import is_id_prefix
-from portwatch.policy.places import Place, place_of
+from portwatch.policy.words.containers import is_id_prefix
+from portwatch.policy.words.places import Place, place_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from portwatch.agent.clock import Clock, iso
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.kernel.readings import ObservedBind
 from portwatch.node.listeners import Listener
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable, Sighting
-from portwatch.policy.account_names import AccountNames
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.learned_bind import SeenBind
-from portwatch.policy.replayed_bind import NOBODY, RecordedBind
+from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.replay.bind import NOBODY, RecordedBind
+from portwatch.policy.words.account_names import AccountNames
+from portwatch.policy.words.addresses import DUAL, Address
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from portwatch.agent.survey_report import Series
+from portwatch.agent.survey.report import Series
 
 
 @dataclass

@@ -7,7 +7,7 @@ every user class, group class and network. Equal rows are stored once.
 from __future__ import annotations
 
 from portwatch.kernel import layout
-from portwatch.policy.compile import CompiledPolicy, SubjectRow
+from portwatch.policy.tables.compile import CompiledPolicy, SubjectRow
 from portwatch.policy.workload import KnownContainer
 
 

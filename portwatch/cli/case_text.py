@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from portwatch.cli.verdict_style import verdict_text
 
 if TYPE_CHECKING:
-    from portwatch.policy.cases import Failure, Result
+    from portwatch.policy.cases.cases import Failure, Result
 
 
 def failure_lines(result: Result, failure: Failure) -> list[str]:
     """What was asked, what was expected, what came, and the way to it."""
-    from portwatch.policy.cases import expected_text, outcome_text
+    from portwatch.policy.cases.cases import expected_text, outcome_text
 
     decision = failure.decision
     came = outcome_text(decision.constraint, decision.errno)

@@ -14,7 +14,7 @@ from portwatch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portwatch.policy.catalog import CatalogEntry
+    from portwatch.policy.catalog.catalog import CatalogEntry
 
 
 @click.command()
@@ -27,7 +27,7 @@ def catalog(name: str | None, as_json: bool) -> None:
     there replaces the built-in one of its name or, with `extends: true`, adds to it. Exit status 2
     where one of these files is bad.
     """
-    from portwatch.policy.catalog import catalog as read_catalog
+    from portwatch.policy.catalog.catalog import catalog as read_catalog
 
     entries = read_catalog()
     shown = list(entries.values()) if name is None else [_find(entries, name)]
@@ -42,7 +42,7 @@ def catalog(name: str | None, as_json: bool) -> None:
 
 
 def _find(entries: Mapping[str, CatalogEntry], name: str) -> CatalogEntry:
-    from portwatch.policy.problems import nearest, quote
+    from portwatch.policy.source.problems import nearest, quote
 
     found = entries.get(name.removeprefix("catalog:"))
     if found is None:
@@ -54,7 +54,7 @@ def _find(entries: Mapping[str, CatalogEntry], name: str) -> CatalogEntry:
 
 def _ports(entry: CatalogEntry) -> list[str]:
     """The ports as policies write them, by number."""
-    from portwatch.policy.port_text import range_text
+    from portwatch.policy.words.port_text import range_text
 
     ranges = sorted(entry.ranges, key=lambda item: (item.first, item.last, item.protocol or ""))
     return [range_text(item) for item in ranges]

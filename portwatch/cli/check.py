@@ -15,7 +15,7 @@ from portwatch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portwatch.policy.finding import Finding
+    from portwatch.policy.lint.finding import Finding
     from portwatch.policy.model import Policy
 
 
@@ -23,9 +23,9 @@ def _known_ids(_context: object, _option: object, given: tuple[str, ...]) -> tup
     """The ids of an option, `a,b` or one each time; UsageError for one that no lint has."""
     ids = tuple(id for text in given for id in text.split(","))
     if ids:
-        from portwatch.agent.machine_lint import MACHINE_IDS
-        from portwatch.policy.lint import IDS
-        from portwatch.policy.problems import nearest, quote
+        from portwatch.agent.lint.lint import MACHINE_IDS
+        from portwatch.policy.lint.lint import IDS
+        from portwatch.policy.source.problems import nearest, quote
 
         known = (*IDS, *MACHINE_IDS)
         for id in ids:
@@ -72,10 +72,10 @@ def check(
 
     Needs no kernel, and root only to see what listens. Exit status 2 where the policy has errors.
     """
-    from portwatch.agent.account_words import accounts_of
-    from portwatch.policy.compile import compile_policy
-    from portwatch.policy.lint import lint
-    from portwatch.policy.load import load_policy
+    from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.policy.lint.lint import lint
+    from portwatch.policy.source.load import load_policy
+    from portwatch.policy.tables.compile import compile_policy
 
     policy = load_policy(path)
     compiled = compile_policy(policy, accounts_of(policy))
@@ -109,8 +109,8 @@ def _look_here(
     policy: Policy, engines: tuple[str, ...], pin_dir: Path
 ) -> tuple[list[Finding], list[str]]:
     """What is found on this machine, and what could not be looked at."""
-    from portwatch.agent.machine import look_around
-    from portwatch.agent.machine_lint import lint_here
+    from portwatch.agent.lint.lint import lint_here
+    from portwatch.agent.lint.machine import look_around
     from portwatch.cli.enforcement import parse_engines
     from portwatch.cli.patience import patience
 

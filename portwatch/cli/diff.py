@@ -12,7 +12,7 @@ from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from portwatch.policy.difference import Difference
+    from portwatch.policy.difference.difference import Difference
     from portwatch.policy.model import Policy
 
 
@@ -33,10 +33,10 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
 
     Exit status 1 where the two do not decide alike everywhere.
     """
-    from portwatch.agent.account_words import accounts_of
-    from portwatch.policy.compile import compile_policy
-    from portwatch.policy.difference import Difference
-    from portwatch.policy.load import load_policy
+    from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.policy.difference.difference import Difference
+    from portwatch.policy.source.load import load_policy
+    from portwatch.policy.tables.compile import compile_policy
 
     if len(paths) > 2:
         raise UsageError("diff takes two policies", hint="portwatch diff OLD NEW")

@@ -9,11 +9,11 @@ import click
 
 from portwatch.cli.tables import Cell, show_table
 from portwatch.cli.verdict_style import verdict_cell
-from portwatch.policy.difference import Difference, Region
-from portwatch.policy.difference_endpoints import Area
-from portwatch.policy.lookups import VERDICTS
-from portwatch.policy.outcomes import Outcome
-from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.difference.difference import Difference, Region
+from portwatch.policy.difference.endpoints import Area
+from portwatch.policy.tables.lookups import VERDICTS
+from portwatch.policy.tables.outcomes import Outcome
+from portwatch.policy.words.ports import PROTOCOLS
 
 COLUMNS = ("WORKLOAD", "PORTS", "ADDRESSES", "BEFORE", "AFTER")
 MAX_ROWS = 100

@@ -139,10 +139,10 @@ NAMES_COME_WITH = {
 
 def _containers(engines: tuple[str, ...]) -> Need:
     """Whether the names of the containers that run here can be learned."""
-    from portwatch.agent.container_asking import ask_now, container_cgroups
+    from portwatch.agent.identity.container_asking import ask_now, container_cgroups
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
     from portwatch.errors import KernelError
-    from portwatch.policy.places import place_of
+    from portwatch.policy.words.places import place_of
 
     sockets = parse_engines(engines)
     try:

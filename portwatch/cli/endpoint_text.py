@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from portwatch.errors import UsageError
-from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.decide import Endpoint
-from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.ports import PROTOCOLS
 
 EPHEMERAL = "ephemeral"
 V6_ONLY_WILDCARD = "::/v6only"

@@ -101,7 +101,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
 
     A running agent notices and ends.
     """
-    from portwatch.agent.hub import socket_path
+    from portwatch.agent.events.hub import socket_path
     from portwatch.cli.enforcement import require_root
     from portwatch.errors import UsageError
     from portwatch.kernel.loading import remove

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from portwatch.agent.account_words import accounts_of
-from portwatch.agent.container_asking import ask_now
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.identity.account_words import accounts_of
+from portwatch.agent.identity.container_asking import ask_now
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import FollowsCgroups, Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing

@@ -31,7 +31,7 @@ def events(follow: bool, pin_dir: Path, as_json: bool) -> None:
 
 
 def _lines(pin_dir: Path, follow: bool) -> Iterator[bytes]:
-    from portwatch.agent.hub import socket_path
+    from portwatch.agent.events.hub import socket_path
     from portwatch.errors import NotLoaded, PrivilegeMissing
 
     path = socket_path(pin_dir)

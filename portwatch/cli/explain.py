@@ -53,13 +53,13 @@ def explain(
 
     Exit status 1 where it is denied or recorded.
     """
-    from portwatch.agent.account_words import AccountWords
+    from portwatch.agent.identity.account_words import AccountWords
     from portwatch.cli.endpoint_text import parse_endpoint
     from portwatch.cli.subject_options import find_subject
     from portwatch.policy.decide import explain as explain_bind
     from portwatch.policy.decide import workload_name
-    from portwatch.policy.load import load_policy
     from portwatch.policy.sentences import port_text
+    from portwatch.policy.source.load import load_policy
 
     endpoint = parse_endpoint(port, address, picked)
     if path is not None:
@@ -101,11 +101,11 @@ def _with_more(
     answer: Answer, policy: Policy, who: Subject, endpoint: Endpoint, address: str
 ) -> Answer:
     """With what a service that may not have a port wants to know next."""
-    from portwatch.agent.account_words import accounts_of
-    from portwatch.agent.port_now import socket_facts, sockets_on
-    from portwatch.policy.compile import compile_policy
+    from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.agent.survey.port_now import socket_facts, sockets_on
     from portwatch.policy.owners import catalog_sets, owners
-    from portwatch.policy.permitted import permitted
+    from portwatch.policy.tables.compile import compile_policy
+    from portwatch.policy.tables.permitted import permitted
 
     compiled = compile_policy(policy, accounts_of(policy))
     return replace(

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from portwatch.cli.verdict_style import verdict_text
-from portwatch.policy.port_text import coalesced, range_text
-from portwatch.policy.ports import PortRange
+from portwatch.policy.words.port_text import coalesced, range_text
+from portwatch.policy.words.ports import PortRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from portwatch.policy.catalog_entry import CatalogEntry
+    from portwatch.policy.catalog.entry import CatalogEntry
     from portwatch.policy.decide import Decision, Step
     from portwatch.policy.owners import Owner
-    from portwatch.policy.permitted import Permitted
+    from portwatch.policy.tables.permitted import Permitted
 
 SHOWN_RANGES = 10
 SHOWN_OTHERS = 3

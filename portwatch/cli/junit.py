@@ -12,7 +12,7 @@ import click
 from portwatch.cli.case_text import failure_lines
 
 if TYPE_CHECKING:
-    from portwatch.policy.cases import Result
+    from portwatch.policy.cases.cases import Result
 
 
 def junit_xml(results: Sequence[Result]) -> bytes:
@@ -34,7 +34,7 @@ def _counts(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _add(suite: Element, result: Result) -> None:
-    from portwatch.policy.cases import expected_text
+    from portwatch.policy.cases.cases import expected_text
 
     case = result.case
     file, title = _plain(case.file), _plain(result.title)

@@ -13,7 +13,7 @@ from portwatch.cli.since import iso_seconds, since_option
 
 if TYPE_CHECKING:
     from portwatch.node.accounts import AccountTable
-    from portwatch.policy.learned_bind import SeenBind
+    from portwatch.policy.learn.bind import SeenBind
 
 
 @click.command()
@@ -86,12 +86,12 @@ def learn(
 
 
 def _logged(events: tuple[str, ...], since: float | None, accounts: AccountTable) -> list[SeenBind]:
-    from portwatch.agent.bind_log import BindLog, stored_bytes
-    from portwatch.agent.containers import ContainerBook
+    from portwatch.agent.events.bind_log import BindLog, stored_bytes
+    from portwatch.agent.identity.containers import ContainerBook
     from portwatch.agent.seen_binds import SeenBinds
     from portwatch.cli.reading_bar import reading_bar
     from portwatch.cli.replay import tell_bad_lines
-    from portwatch.policy.account_names import AccountNames
+    from portwatch.policy.words.account_names import AccountNames
 
     seen = SeenBinds(AccountNames(accounts), ContainerBook())
     with reading_bar("reading", stored_bytes(events)) as advance:
@@ -105,7 +105,7 @@ def _logged(events: tuple[str, ...], since: float | None, accounts: AccountTable
 def _live(
     pin_dir: Path, engines: tuple[str, ...], since: float | None, accounts: AccountTable
 ) -> list[SeenBind]:
-    from portwatch.agent.machine_binds import MachineBinds
+    from portwatch.agent.lint.machine_binds import MachineBinds
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines, require_root
     from portwatch.kernel.pins import PinDir
 
@@ -125,7 +125,7 @@ def _tell_left_out(left_out: dict[str, int]) -> None:
 
 
 def _is_wanted(bind: SeenBind, glob: str) -> bool:
-    from portwatch.policy.learned_workload import workload_of
+    from portwatch.policy.learn.workload import workload_of
 
     found = workload_of(bind.cgroup, bind.container, bind.uid, bind.user)
     return found is not None and fnmatchcase(found.name, glob)

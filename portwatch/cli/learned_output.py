@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from portwatch.agent.whole_file import replace_file
+from portwatch.cli.whole_file import replace_file
 from portwatch.errors import PolicyError, UsageError
-from portwatch.policy.compile import Accounts, compile_policy
-from portwatch.policy.learned import LearnedConstraint, learn
-from portwatch.policy.learned_bind import SeenBind
-from portwatch.policy.learned_merge import extend
-from portwatch.policy.learned_text import policy_text, port_word
-from portwatch.policy.load import parse_policy, policy_sources
+from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.learn.constraints import LearnedConstraint, learn
+from portwatch.policy.learn.merge import extend
+from portwatch.policy.learn.text import policy_text, port_word
+from portwatch.policy.source.load import parse_policy, policy_sources
+from portwatch.policy.tables.compile import Accounts, compile_policy
 
 
 def print_policy(binds: Sequence[SeenBind], accounts: Accounts, slack: int, as_json: bool) -> None:

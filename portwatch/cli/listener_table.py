@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
-from portwatch.agent.survey import Surveyed
+from portwatch.agent.survey.survey import Surveyed
 from portwatch.cli.tables import Cell, show_table
 from portwatch.cli.verdict_style import verdict_cell
 from portwatch.node.namespaces import network_name

@@ -12,8 +12,8 @@ import click
 from portwatch.cli.options import ANY_PATH, engines_option, json_option, pin_dir_option
 
 if TYPE_CHECKING:
-    from portwatch.agent.containers import ContainerBook
-    from portwatch.agent.survey import Surveyed
+    from portwatch.agent.identity.containers import ContainerBook
+    from portwatch.agent.survey.survey import Surveyed
     from portwatch.policy.model import Policy
 
 
@@ -45,9 +45,9 @@ def listeners(
     Exit status 1 where one is against the policy. A port of the range that the kernel picks from
     is not held against a UDP client, nor where the policy allows `ephemeral`.
     """
-    from portwatch.agent.account_words import accounts_of
-    from portwatch.agent.container_asking import ask_now
-    from portwatch.agent.survey import survey
+    from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.agent.identity.container_asking import ask_now
+    from portwatch.agent.survey.survey import survey
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
     from portwatch.cli.listener_table import print_table
     from portwatch.node.accounts import AccountTable
@@ -84,7 +84,7 @@ def _policy(path: Path | None, pin_dir: Path) -> tuple[Policy | None, str]:
     from portwatch.cli.enforcement import cgroup_tree
     from portwatch.errors import NotLoaded
     from portwatch.kernel.pins import PinDir
-    from portwatch.policy.load import load_policy
+    from portwatch.policy.source.load import load_policy
 
     if path is not None:
         return load_policy(path), "/"
@@ -98,7 +98,7 @@ def _policy(path: Path | None, pin_dir: Path) -> tuple[Policy | None, str]:
 
 def _facts(one: Surveyed, book: ContainerBook) -> dict[str, object]:
     """The keys of a `listener` event, with the scope and how many processes share the socket."""
-    from portwatch.agent.listener_event import listener_event
+    from portwatch.agent.events.listener import listener_event
 
     facts = listener_event(one, book)
     del facts["kind"], facts["count"]

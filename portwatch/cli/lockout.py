@@ -12,7 +12,7 @@ import click
 
 from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.policy_source import LoadedPolicy
-from portwatch.agent.survey_report import SurveyReport, SurveyRequest, begin_survey
+from portwatch.agent.survey.report import SurveyReport, SurveyRequest, begin_survey
 from portwatch.errors import PortwatchError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
 from portwatch.node.errand import Errand

@@ -12,8 +12,8 @@ from portwatch.cli.options import ANY_PATH, json_option
 from portwatch.cli.since import iso_seconds, since_option
 
 if TYPE_CHECKING:
-    from portwatch.agent.bind_log import BindLog
-    from portwatch.policy.replay import Replay, ReplayedKind
+    from portwatch.agent.events.bind_log import BindLog
+    from portwatch.policy.replay.replay import Replay, ReplayedKind
 
 
 @click.command()
@@ -29,11 +29,11 @@ def replay(path: Path, events: tuple[str, ...], since: float | None, as_json: bo
     comes first. Users and groups have the names that this machine's accounts give them. Exit
     status 1 where a bind would be denied or recorded.
     """
-    from portwatch.agent.account_words import accounts_of
-    from portwatch.agent.bind_log import BindLog, stored_bytes
+    from portwatch.agent.events.bind_log import BindLog, stored_bytes
+    from portwatch.agent.identity.account_words import accounts_of
     from portwatch.cli.reading_bar import reading_bar
-    from portwatch.policy.load import load_policy
-    from portwatch.policy.replay import Replay
+    from portwatch.policy.replay.replay import Replay
+    from portwatch.policy.source.load import load_policy
 
     policy = load_policy(path)
     replayed = Replay(policy, accounts_of(policy))

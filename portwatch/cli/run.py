@@ -76,7 +76,7 @@ def run(
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.agent.web import parse_listen
+    from portwatch.agent.web.server import parse_listen
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
@@ -146,7 +146,7 @@ def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes
             else:
                 yield lambda _event, line: stdout.write(line)
         return
-    from portwatch.agent.event_file import EventFile
+    from portwatch.agent.events.file import EventFile
 
     log = EventFile(Path(path))
     yield lambda _event, line: log.write(line)

@@ -14,7 +14,7 @@ from portwatch.cli.options import ANY_PATH, json_option, mode_option
 from portwatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from portwatch.policy.cases import Failure, Result
+    from portwatch.policy.cases.cases import Failure, Result
 
 SHOWN_FAILURES = 3
 """Of one case: it may ask for many ports, each refused alike."""
@@ -41,10 +41,10 @@ def test(
     Needs no root and no kernel, and asks nothing of this machine but its catalog. Exit status 1
     where a case fails, 2 where the policy or a file of cases is bad.
     """
-    from portwatch.policy.case_files import read_cases
-    from portwatch.policy.cases import run_cases
-    from portwatch.policy.files import read_files
-    from portwatch.policy.load import load_policy
+    from portwatch.policy.cases.cases import run_cases
+    from portwatch.policy.cases.files import read_cases
+    from portwatch.policy.source.files import read_files
+    from portwatch.policy.source.load import load_policy
 
     policy = load_policy(path)
     sources = [source for one in cases for source in read_files(one, "cases")]

@@ -14,6 +14,6 @@ def schema() -> None:
     For an editor with the YAML language server, save it and begin a policy with
     `# yaml-language-server: $schema=PATH`.
     """
-    from portwatch.policy.schema import json_schema
+    from portwatch.policy.source.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

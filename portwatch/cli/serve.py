@@ -8,13 +8,13 @@ from contextlib import closing
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
-from portwatch.agent.container_asking import names_containers
-from portwatch.agent.container_watch import ContainerWatch
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.metrics import PortwatchCollector, make_registry
+from portwatch.agent.identity.container_asking import names_containers
+from portwatch.agent.identity.container_watch import ContainerWatch
+from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
-from portwatch.agent.web import WebServer
+from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings

@@ -98,9 +98,9 @@ def gather(pin_dir: Path) -> dict[str, Any]:
 
 def _classes(pins: PinDir, generation: int, policy: Policy) -> dict[str, Any]:
     """The cgroups here by class: those that no constraint tells apart."""
-    from portwatch.agent.class_counts import class_counts
-    from portwatch.agent.container_asking import ask_now, names_containers
-    from portwatch.agent.containers import ContainerBook
+    from portwatch.agent.identity.class_counts import class_counts
+    from portwatch.agent.identity.container_asking import ask_now, names_containers
+    from portwatch.agent.identity.containers import ContainerBook
     from portwatch.cli.enforcement import HOST, cgroup_tree
 
     tree = cgroup_tree()

@@ -14,7 +14,7 @@ from portwatch.cli.options import engines_option
 from portwatch.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
-    from portwatch.agent.account_words import AccountWords
+    from portwatch.agent.identity.account_words import AccountWords
     from portwatch.agent.running import RunningProcess
     from portwatch.node.cgroups import CgroupTree
     from portwatch.policy.workload import KnownContainer, Subject
@@ -80,7 +80,7 @@ def subject_options(command: Command) -> Command:
 def find_subject(given: SubjectOptions, words: AccountWords) -> Asked:
     """The subject that the options describe, with the names by which a policy of these words may
     mean it; UsageError where they name nothing."""
-    from portwatch.agent.named_subject import named_subject
+    from portwatch.agent.identity.named_subject import named_subject
 
     ways = ("unit", "container", "cgroup", "pid")
     chosen = [name for name in ways if getattr(given, name) is not None]
@@ -131,7 +131,7 @@ def _find_place(given: SubjectOptions) -> _Place:
 
 def _running(tree: CgroupTree, given: SubjectOptions) -> _Place:
     """Where a unit or a container runs now, if it does so in one place."""
-    from portwatch.agent.container_asking import ask_now
+    from portwatch.agent.identity.container_asking import ask_now
     from portwatch.agent.running import cgroups_of_container, cgroups_of_unit, processes_in
     from portwatch.cli.enforcement import HOST, parse_engines
 
@@ -161,7 +161,7 @@ def _usual_cgroup(given: SubjectOptions) -> str:
 
 
 def _container(tree: CgroupTree, cgroup: str, given: SubjectOptions) -> KnownContainer | None:
-    from portwatch.agent.container_asking import ask_now
+    from portwatch.agent.identity.container_asking import ask_now
     from portwatch.cli.enforcement import HOST, parse_engines
 
     return ask_now(tree, HOST, [cgroup], parse_engines(given.engines)).known(cgroup)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from portwatch.policy.addresses import AddressSet
-from portwatch.policy.catalog_entry import CatalogEntry
-from portwatch.policy.ports import NO_ENDPOINTS, EndpointSet
+from portwatch.policy.catalog.entry import CatalogEntry
+from portwatch.policy.words.addresses import AddressSet
+from portwatch.policy.words.ports import NO_ENDPOINTS, EndpointSet
 from portwatch.policy.workload import Selector, Workload
 
 Mode = Literal["enforce", "record"]

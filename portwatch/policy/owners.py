@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portwatch.policy.catalog import CatalogEntry, readable_catalog
+from portwatch.policy.catalog.catalog import CatalogEntry, readable_catalog
 from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint
 from portwatch.policy.selector_relations import alternatives, covers

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from portwatch.policy.addresses import Address
 from portwatch.policy.model import Constraint, Policy
-from portwatch.policy.ports import PROTOCOLS, EndpointSet
+from portwatch.policy.words.addresses import Address
+from portwatch.policy.words.ports import PROTOCOLS, EndpointSet
 from portwatch.policy.workload import Selector, Subject
 
 EPHEMERAL = 0

@@ -6,14 +6,14 @@ What is told is certain; what is not told may still be so: accounts, and keys of
 
 from __future__ import annotations
 
-from portwatch.policy.containers import is_id_prefix
-from portwatch.policy.glob_relations import (
+from portwatch.policy.model import Constraint
+from portwatch.policy.words.containers import is_id_prefix
+from portwatch.policy.words.glob_relations import (
     name_includes,
     names_disjoint,
     path_includes,
     paths_disjoint,
 )
-from portwatch.policy.model import Constraint
 from portwatch.policy.workload import WITNESSES, Selector
 
 EVERYONE = Selector()

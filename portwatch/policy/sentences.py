@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from portwatch.policy.containers import SHORT_ID
 from portwatch.policy.model import Constraint, Policy
-from portwatch.policy.places import place_of
 from portwatch.policy.reading import Endpoint, Judgement
+from portwatch.policy.words.containers import SHORT_ID
+from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import WITNESSES, Selector, Subject, names_of
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from portwatch.policy.containers import is_id_prefix
-from portwatch.policy.globs import match_name, match_path
-from portwatch.policy.images import image_names
-from portwatch.policy.places import place_of
+from portwatch.policy.words.containers import is_id_prefix
+from portwatch.policy.words.globs import match_name, match_path
+from portwatch.policy.words.images import image_names
+from portwatch.policy.words.places import place_of
 
 __all__ = [
     "CGROUP_KEYS",

@@ -15,9 +15,9 @@ from portwatch.kernel.ringbuf import RingReader
 from portwatch.node.accounts import AccountTable
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.netns import HostNetwork
-from portwatch.policy.compile import Accounts
-from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.tables.compile import Accounts
 
 NO_ACCOUNTS = AccountTable(users={"root": 0, "alice": 1000, "bob": 1001}, groups={"staff": 50})
 

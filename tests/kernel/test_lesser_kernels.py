@@ -12,7 +12,7 @@ from binder import Bind, Binder
 from guard import Guard
 from scratch import temporary_cgroup, temporary_pin_dir
 
-from portwatch.agent.process_event import binding_process
+from portwatch.agent.events.process import binding_process
 from portwatch.kernel.features import Feature
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.pins import PinDir

@@ -18,7 +18,7 @@ from conftest import StartBinder
 from guard import Guard
 from passing_process import NAME, compile_program, passed, started
 
-from portwatch.agent.process_event import binding_process
+from portwatch.agent.events.process import binding_process
 from portwatch.kernel import layout
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import TICK_NS, ProcessTable

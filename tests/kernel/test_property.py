@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, CGROUPS, endpoints, policies, subjects
 
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.workload_event import shown_name
+from portwatch.agent.events.workload import shown_name
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.errors import PolicyError
-from portwatch.policy.addresses import BITS, Address
 from portwatch.policy.decide import Decision, Endpoint, decide, workload_name
 from portwatch.policy.model import Policy
+from portwatch.policy.words.addresses import BITS, Address
 from portwatch.policy.workload import KnownContainer, Subject
 
 SEED = int(os.environ.get("PORTWATCH_TEST_SEED", "20260102"))

@@ -8,10 +8,10 @@ from binder import Bind, Binder
 from conftest import StartBinder
 from guard import NO_ACCOUNTS, Guard
 
-from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import Subject
 
 SWAPS = 1000

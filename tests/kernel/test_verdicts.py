@@ -12,7 +12,7 @@ from guard import Guard, errno_of
 
 from portwatch.node.netns import HostNetwork, host_network
 from portwatch.node.paths import HostPaths
-from portwatch.policy.addresses import Address
+from portwatch.policy.words.addresses import Address
 
 N = 23
 

@@ -13,7 +13,7 @@ from way_policies import POLICIES, Outcome, outcome_of
 from ways import LISTENS, LOOPBACKS, PORT, SERVER, WAYS, Kind, Variant, family_of
 
 from portwatch.kernel import layout
-from portwatch.policy.addresses import Address
+from portwatch.policy.words.addresses import Address
 
 CELLS = [
     pytest.param(way.kind, variant, policy, id=f"{way.name} - {variant.text} - {policy}")

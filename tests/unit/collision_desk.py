@@ -8,9 +8,9 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from portwatch.agent.collisions import CollisionReports
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.workload_event import workload_parts
+from portwatch.agent.events.collision_reports import CollisionReports
+from portwatch.agent.events.workload import workload_parts
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey

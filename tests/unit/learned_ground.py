@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, CGROUPS, CONTAINERS, NAMELESS_ID
 
-from portwatch.policy.account_names import AccountNames
-from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.learned_bind import SeenBind
+from portwatch.policy.learn.bind import SeenBind
 from portwatch.policy.model import Policy
-from portwatch.policy.places import place_of
+from portwatch.policy.words.account_names import AccountNames
+from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import KnownContainer, Subject
 
 NAMES = AccountNames(ACCOUNTS)

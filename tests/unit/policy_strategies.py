@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from portwatch.policy.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Address
 from portwatch.policy.decide import Endpoint
 from portwatch.policy.model import Policy
-from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.words.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Address
+from portwatch.policy.words.ports import PROTOCOLS
 from portwatch.policy.workload import KnownContainer, Subject
 
 

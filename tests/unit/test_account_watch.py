@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from portwatch.agent.account_watch import AccountWatch
-from portwatch.agent.account_words import AccountWords
+from portwatch.agent.identity.account_watch import AccountWatch
+from portwatch.agent.identity.account_words import AccountWords
 from portwatch.node.accounts import AccountTable, read_accounts
 from portwatch.node.errand import Errand
-from portwatch.policy.load import parse_policy
+from portwatch.policy.source.load import parse_policy
 
 WORDS = AccountWords(users=("web", "ci-*"), groups=("staff",))
 BEFORE = AccountTable({"web": 33, "ci-1": 901}, {"staff": 50})

@@ -11,11 +11,11 @@ from policy_strategies import policies, ports_near
 
 from portwatch.cli.junit import junit_xml
 from portwatch.errors import PolicyError, UsageError
-from portwatch.policy.case_files import read_cases
-from portwatch.policy.cases import Result, run_cases
+from portwatch.policy.cases.cases import Result, run_cases
+from portwatch.policy.cases.files import read_cases
+from portwatch.policy.cases.specimens import filled, specimens
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.load import parse_policy
-from portwatch.policy.specimens import filled, specimens
+from portwatch.policy.source.load import parse_policy
 from portwatch.policy.workload import Selector, Subject
 
 POLICY = """

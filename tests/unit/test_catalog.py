@@ -8,10 +8,10 @@ import pytest
 
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.errors import PolicyError, UsageError
-from portwatch.policy.catalog import CATALOG_DIR_VARIABLE, catalog
-from portwatch.policy.catalog_use import STORED_CATALOG
-from portwatch.policy.load import parse_policy
-from portwatch.policy.ports import PortRange
+from portwatch.policy.catalog.catalog import CATALOG_DIR_VARIABLE, catalog
+from portwatch.policy.catalog.use import STORED_CATALOG
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.ports import PortRange
 
 POLICY = "version: 1\nconstraints: [{{name: c, deny: [catalog:{}]}}]\n"
 FALLBACK = "[7000, 8000-8010/udp]"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from collision_desk import NETWORK, SHOP, WEB, Desk, listener, record
 
-from portwatch.agent.collisions import (
+from portwatch.agent.events.collision_reports import (
     MAX_CASES,
     QUESTIONS_AT_ONCE,
     REPEAT_SECONDS,

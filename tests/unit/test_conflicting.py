@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from collision_desk import listener, record
 
-from portwatch.agent.collision_event import conflicting
+from portwatch.agent.events.collision import conflicting
 from portwatch.kernel import layout
 
 DUAL = "dual"

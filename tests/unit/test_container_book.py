@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from portwatch.agent.containers import MAX_CONTAINERS, ContainerBook
-from portwatch.agent.workload_event import network_parts, shown_name, workload_parts
+from portwatch.agent.events.workload import network_parts, shown_name, workload_parts
+from portwatch.agent.identity.containers import MAX_CONTAINERS, ContainerBook
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.policy.workload import KnownContainer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from engine_servers import DockerEngine, container_id, docker_container, my_run, wait_until
 
-from portwatch.agent.container_watch import REFRESH_SECONDS, ContainerWatch
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.identity.container_watch import REFRESH_SECONDS, ContainerWatch
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths

@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
-from portwatch.policy import difference, difference_predicates
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.difference import Difference, Region
-from portwatch.policy.load import parse_policy
-from portwatch.policy.lookups import VERDICTS
+from portwatch.policy.difference import difference
+from portwatch.policy.difference import predicates as difference_predicates
+from portwatch.policy.difference.difference import Difference, Region
 from portwatch.policy.model import Policy
-from portwatch.policy.outcomes import Outcome
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.tables.lookups import VERDICTS
+from portwatch.policy.tables.outcomes import Outcome
 from portwatch.policy.workload import Subject
 
 steady = settings(

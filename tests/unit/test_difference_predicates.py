@@ -19,8 +19,8 @@ from policy_strategies import (
     subjects,
 )
 
-from portwatch.policy.difference_predicates import HOST, Predicates, bit_numbers
-from portwatch.policy.load import parse_policy
+from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
+from portwatch.policy.source.load import parse_policy
 from portwatch.policy.workload import Selector
 
 steady = settings(

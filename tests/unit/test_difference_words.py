@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portwatch.policy.difference_words import ANY_NAME, View, example_of, words
-from portwatch.policy.globs import match_name
+from portwatch.policy.difference.words import ANY_NAME, View, example_of, words
+from portwatch.policy.words.globs import match_name
 
 LETTERS = "ab-."
 globs = st.text("ab*?-", min_size=1, max_size=5) | st.sampled_from(

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portwatch.policy.glob_relations import (
+from portwatch.policy.selector_relations import excludes, implies
+from portwatch.policy.words.glob_relations import (
     example,
     name_includes,
     names_disjoint,
     path_includes,
     paths_disjoint,
 )
-from portwatch.policy.globs import match_name, match_path
-from portwatch.policy.selector_relations import excludes, implies
+from portwatch.policy.words.globs import match_name, match_path
 from portwatch.policy.workload import Selector
 
 ALPHABET = "abz-[q"

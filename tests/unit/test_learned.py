@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learned_ground import ANYWHERE, LOOPBACK, seen, seen_binds, verdict
 
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.learned import learn
-from portwatch.policy.learned_bind import SeenBind
-from portwatch.policy.learned_ports import LearnedRange, coalesce
-from portwatch.policy.learned_text import policy_text, scalar
-from portwatch.policy.learned_workload import workload_of
-from portwatch.policy.load import parse_policy
+from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.learn.constraints import learn
+from portwatch.policy.learn.ports import LearnedRange, coalesce
+from portwatch.policy.learn.text import policy_text, scalar
+from portwatch.policy.learn.workload import workload_of
 from portwatch.policy.model import Policy
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import KnownContainer
 
 POD = "0b1c2d3e-1111-2222-3333-444455556666"

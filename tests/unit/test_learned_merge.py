@@ -12,9 +12,9 @@ from policy_strategies import ACCOUNTS, binds, policies
 
 from portwatch.errors import PolicyError, UsageError
 from portwatch.policy.decide import decide
-from portwatch.policy.learned_bind import SeenBind
-from portwatch.policy.learned_merge import Extended, extend
-from portwatch.policy.load import parse_policy
+from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.learn.merge import Extended, extend
+from portwatch.policy.source.load import parse_policy
 
 SHOP = "/system.slice/shop.service"
 OTHER = "/system.slice/other.service"

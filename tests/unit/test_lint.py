@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from portwatch.policy.finding import Finding
-from portwatch.policy.lint import IDS, lint
-from portwatch.policy.load import builtin_policy, parse_policy
+from portwatch.policy.lint.finding import Finding
+from portwatch.policy.lint.lint import IDS, lint
+from portwatch.policy.source.load import builtin_policy, parse_policy
 
 HEAD = "version: 1\nmode: enforce\nconstraints:\n"
 

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_strategies import addresses_near, binds, policies, ports_near
 
-from portwatch.policy.addresses import Address
 from portwatch.policy.decide import Decision, Endpoint, decide
-from portwatch.policy.lint import lint
-from portwatch.policy.lint_entries import REPEATED, UNUSED, unused_entries
-from portwatch.policy.lint_reach import Reach
-from portwatch.policy.lint_unreachable import NOBODY, UNREACHABLE, unreachable
-from portwatch.policy.load import parse_policy
+from portwatch.policy.lint.entries import REPEATED, UNUSED, unused_entries
+from portwatch.policy.lint.lint import lint
+from portwatch.policy.lint.reach import Reach
+from portwatch.policy.lint.unreachable import NOBODY, UNREACHABLE, unreachable
 from portwatch.policy.model import Constraint, Policy
-from portwatch.policy.ports import PROTOCOLS, EndpointSet
 from portwatch.policy.reading import read
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.addresses import Address
+from portwatch.policy.words.ports import PROTOCOLS, EndpointSet
 from portwatch.policy.workload import Subject
 
 

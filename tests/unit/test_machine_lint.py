@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.machine import Machine
-from portwatch.agent.machine_lint import MACHINE_IDS, lint_here
+from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.lint.lint import MACHINE_IDS, lint_here
+from portwatch.agent.lint.machine import Machine
 from portwatch.kernel.readings import ObservedBind
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
@@ -17,10 +17,10 @@ from portwatch.node.paths import HostPaths
 from portwatch.node.reserved_ports import reserved_ports
 from portwatch.node.socket_holders import Holder
 from portwatch.node.unit_files import unit_files
-from portwatch.policy.addresses import Address
-from portwatch.policy.finding import Finding
-from portwatch.policy.lint_local_ports import LocalPorts
-from portwatch.policy.load import builtin_policy, parse_policy
+from portwatch.policy.lint.finding import Finding
+from portwatch.policy.lint.local_ports import LocalPorts
+from portwatch.policy.source.load import builtin_policy, parse_policy
+from portwatch.policy.words.addresses import Address
 
 CONTAINER = "3f2a" * 16
 CGROUPS = (

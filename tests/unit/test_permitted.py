@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, addresses_near, policies, ports_near, subjects
 
-from portwatch.policy.addresses import ADDRESS_WORDS, Address, networks_of
-from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.load import parse_policy
 from portwatch.policy.model import Policy
 from portwatch.policy.owners import catalog_sets, owners
-from portwatch.policy.permitted import ANY_ADDRESS, permitted
-from portwatch.policy.port_text import coalesced, range_text
-from portwatch.policy.ports import PROTOCOLS, PortRange
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.tables.compile import compile_policy
+from portwatch.policy.tables.permitted import ANY_ADDRESS, permitted
+from portwatch.policy.words.addresses import ADDRESS_WORDS, Address, networks_of
+from portwatch.policy.words.port_text import coalesced, range_text
+from portwatch.policy.words.ports import PROTOCOLS, PortRange
 from portwatch.policy.workload import Subject
 
 ANYWHERE = Address.parse("0.0.0.0")

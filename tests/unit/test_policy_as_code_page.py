@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from portwatch.agent.machine_lint import MACHINE_IDS
-from portwatch.policy.case_files import read_cases
-from portwatch.policy.cases import run_cases
-from portwatch.policy.lint import IDS
-from portwatch.policy.load import parse_policy
+from portwatch.agent.lint.lint import MACHINE_IDS
+from portwatch.policy.cases.cases import run_cases
+from portwatch.policy.cases.files import read_cases
+from portwatch.policy.lint.lint import IDS
+from portwatch.policy.source.load import parse_policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy-as-code.md").read_text()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from policy_strategies import FixedAccounts
 
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.load import parse_policy
-from portwatch.policy.lookups import Lookups
-from portwatch.policy.schema import json_schema
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.source.schema import json_schema
+from portwatch.policy.tables.compile import compile_policy
+from portwatch.policy.tables.lookups import Lookups
+from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import KnownContainer, Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from policy_strategies import policies
 
 from portwatch.errors import PolicyError, UsageError
-from portwatch.policy.document import MAX_BYTES
-from portwatch.policy.load import load_policy, parse_policy, policy_sources
 from portwatch.policy.model import Policy
+from portwatch.policy.source.document import MAX_BYTES
+from portwatch.policy.source.load import load_policy, parse_policy, policy_sources
 
 HEAD = "version: 1\n"
 ONE = HEAD + "constraints:\n  - name: a\n"

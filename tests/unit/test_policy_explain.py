@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from portwatch.policy.addresses import DUAL, Address
 from portwatch.policy.decide import Endpoint, explain
-from portwatch.policy.load import parse_policy
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import Subject
 
 POLICY = """\

@@ -18,11 +18,16 @@ from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, policies
 
 from portwatch.errors import PolicyError
-from portwatch.policy.compile import compile_policy
-from portwatch.policy.document import MAX_BYTES
-from portwatch.policy.load import builtin_policy, builtin_sources, parse_policy, policy_sources
-from portwatch.policy.misfits import misfits
-from portwatch.policy.schema import PolicySpec
+from portwatch.policy.source.document import MAX_BYTES
+from portwatch.policy.source.load import (
+    builtin_policy,
+    builtin_sources,
+    parse_policy,
+    policy_sources,
+)
+from portwatch.policy.source.misfits import misfits
+from portwatch.policy.source.schema import PolicySpec
+from portwatch.policy.tables.compile import compile_policy
 
 A = "version: 1\nconstraints:\n  - {name: a, deny: ["
 DEFINE = "version: 1\ndefine: {"

@@ -10,13 +10,13 @@ from typing import Any
 
 from policy_strategies import ACCOUNTS
 
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.document import read_document
-from portwatch.policy.load import builtin_policy, parse_policy
-from portwatch.policy.problems import Problems
-from portwatch.policy.schema import json_schema
+from portwatch.policy.source.document import read_document
+from portwatch.policy.source.load import builtin_policy, parse_policy
+from portwatch.policy.source.problems import Problems
+from portwatch.policy.source.schema import json_schema
+from portwatch.policy.tables.compile import compile_policy
+from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import Selector, Subject
 
 
@@ -143,7 +143,7 @@ def test_json_schema_describes_policies() -> None:
 def test_policies_import_no_kernel_code() -> None:
     """Loading the language loads nothing of bcc, click, or the rest of portwatch."""
     code = (
-        "import sys, portwatch.policy.load, portwatch.policy.compile;"
+        "import sys, portwatch.policy.source.load, portwatch.policy.tables.compile;"
         "print([m for m in sys.modules if m.split('.')[0] in ('bcc', 'click', 'prometheus_client')"
         " or m.startswith('portwatch.') and m.split('.')[1] not in ('policy', 'errors')])"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portwatch.policy.images import image_names
-from portwatch.policy.places import Place, place_of
+from portwatch.policy.words.images import image_names
+from portwatch.policy.words.places import Place, place_of
 from portwatch.policy.workload import KnownContainer, Selector, Subject
 
 A, B = "a1" * 32, "b2" * 32

@@ -20,13 +20,13 @@ from policy_strategies import (
 )
 
 from portwatch.errors import PolicyError
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.compile import NOT_UNIFORM, CompiledPolicy, compile_policy
 from portwatch.policy.decide import Decision, Endpoint, decide, explain, workload_name
-from portwatch.policy.load import builtin_policy, parse_policy
-from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Mode, Policy
-from portwatch.policy.ports import PROTOCOLS
+from portwatch.policy.source.load import builtin_policy, parse_policy
+from portwatch.policy.tables.compile import NOT_UNIFORM, CompiledPolicy, compile_policy
+from portwatch.policy.tables.lookups import Lookups
+from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.ports import PROTOCOLS
 from portwatch.policy.workload import Subject
 
 VERDICTS = ("allowed", "denied", "recorded")

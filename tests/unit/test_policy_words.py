@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portwatch.policy.addresses import (
+from portwatch.policy.catalog.catalog import catalog
+from portwatch.policy.words.addresses import (
     ADDRESS_WORDS,
     DUAL,
     Address,
@@ -18,8 +19,7 @@ from portwatch.policy.addresses import (
     networks_of,
     parse_network,
 )
-from portwatch.policy.catalog import catalog
-from portwatch.policy.ports import BadWord, PortRange, parse_port
+from portwatch.policy.words.ports import BadWord, PortRange, parse_port
 
 
 def word_set(word: str) -> AddressSet:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portwatch.policy.globs import match_name, match_path
-from portwatch.policy.places import place_of
-from portwatch.policy.subject_classes import PathIndex
+from portwatch.policy.tables.subject_classes import PathIndex
+from portwatch.policy.words.globs import match_name, match_path
+from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import Selector, Subject
 
 USER = "/user.slice/user-1000.slice"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portwatch.agent.process_event import binding_process, holding_process
+from portwatch.agent.events.process import binding_process, holding_process
 from portwatch.kernel import layout
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
-from portwatch.agent.bind_log import BindLog, stored_bytes
+from portwatch.agent.events.bind_log import BindLog, stored_bytes
 from portwatch.errors import UsageError
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.load import parse_policy
-from portwatch.policy.places import place_of
-from portwatch.policy.replay import Replay, ReplayedKind
-from portwatch.policy.replayed_bind import BadEvent, read_bind
+from portwatch.policy.replay.bind import BadEvent, read_bind
+from portwatch.policy.replay.replay import Replay, ReplayedKind
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import Subject
 
 ID = "3f2a" * 16

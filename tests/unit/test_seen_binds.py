@@ -10,16 +10,16 @@ import pytest
 from learned_ground import NAMES, seen
 
 from portwatch.agent.clock import Clock
-from portwatch.agent.containers import ContainerBook
+from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.seen_binds import SeenBinds
-from portwatch.agent.whole_file import replace_file
+from portwatch.cli.whole_file import replace_file
 from portwatch.errors import UsageError
 from portwatch.kernel.readings import ObservedBind
 from portwatch.node.listeners import Listener
 from portwatch.node.paths import HostPaths
 from portwatch.node.socket_holders import Holder
-from portwatch.policy.addresses import DUAL, Address
-from portwatch.policy.learned_bind import SeenBind
+from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.words.addresses import DUAL, Address
 
 SHOP = "/system.slice/shop.service"
 HOLDER = Holder(7, "shop", "/opt/shop", None, 1000, 1000, SHOP, "2026-01-02T03:04:05.00Z")

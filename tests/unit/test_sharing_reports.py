@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from collision_desk import SHOP, WEB, Desk, listener, record
 
-from portwatch.agent.collisions import REPEAT_SECONDS, SHARING_SECONDS
+from portwatch.agent.events.collision_reports import REPEAT_SECONDS, SHARING_SECONDS
 from portwatch.kernel import layout
 from portwatch.node.listeners import Listener
 from portwatch.node.socket_holders import Holder

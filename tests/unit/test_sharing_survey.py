@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.sharing import find_sharing
-from portwatch.agent.survey import Surveyed
+from portwatch.agent.events.sharing import find_sharing
+from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.survey.survey import Surveyed
 from portwatch.node.listeners import Listener
 from portwatch.node.socket_holders import Holder
 

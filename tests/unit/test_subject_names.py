@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portwatch.agent.named_subject import named_subject
+from portwatch.agent.identity.named_subject import named_subject
 from portwatch.node.accounts import AccountTable
 from portwatch.policy.workload import Selector
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from portwatch.agent.suppressed import SECOND_NS, SuppressedTail
+from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
 from portwatch.kernel import layout
 from portwatch.kernel.readings import ViolationCount
 from portwatch.kernel.told import Key

@@ -9,21 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
-from portwatch.agent.containers import ContainerBook
-from portwatch.agent.listener_event import listener_event
-from portwatch.agent.survey import Surveyed, survey
-from portwatch.agent.survey_child import fold, report
-from portwatch.agent.survey_report import SurveyRequest
+from portwatch.agent.events.listener import listener_event
+from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.survey.child import fold, report
+from portwatch.agent.survey.report import SurveyRequest
+from portwatch.agent.survey.survey import Surveyed, survey
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
 from portwatch.node.socket_holders import Holder
-from portwatch.policy.addresses import Address
-from portwatch.policy.compile import compile_policy
 from portwatch.policy.decide import decide
-from portwatch.policy.load import parse_policy
-from portwatch.policy.lookups import Lookups
 from portwatch.policy.model import Policy
-from portwatch.policy.scopes import scope_of
+from portwatch.policy.source.load import parse_policy
+from portwatch.policy.tables.compile import compile_policy
+from portwatch.policy.tables.lookups import Lookups
+from portwatch.policy.words.addresses import Address
+from portwatch.policy.words.scopes import scope_of
 
 NOBODYS = AccountTable({}, {})
 BOOK = ContainerBook()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from portwatch.agent.survey_report import Series, SurveyReport, SurveyRequest
-from portwatch.agent.survey_runs import PERIOD_SECONDS, RETRY_SECONDS, SurveyRuns
+from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
+from portwatch.agent.survey.runs import PERIOD_SECONDS, RETRY_SECONDS, SurveyRuns
 from portwatch.errors import PortwatchError
 
 SERIES: Series = ("shop", "tcp", "80", "loopback", "allowed")

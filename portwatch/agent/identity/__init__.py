@@ -1,0 +1,1 @@
+"""Who is who: accounts and containers, followed as they change."""

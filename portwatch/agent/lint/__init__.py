@@ -1,0 +1,1 @@
+"""What a policy gets wrong on this machine."""

@@ -1,0 +1,1 @@
+"""The metrics: read from the kernel at every scrape."""

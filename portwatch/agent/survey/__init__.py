@@ -1,0 +1,1 @@
+"""What listens now, looked at by a child, and what the policy says of it."""

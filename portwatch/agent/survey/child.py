@@ -1,0 +1,111 @@
+"""The survey itself: `python -m portwatch.agent.survey.child`, its request on stdin as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+from portwatch.agent.events.listener import listener_event
+from portwatch.agent.events.sharing import find_sharing
+from portwatch.agent.identity.account_words import accounts_of
+from portwatch.agent.identity.container_asking import ask_now
+from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.in_force import attached_below, policy_in_kernel
+from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
+from portwatch.agent.survey.survey import Surveyed, survey
+from portwatch.kernel.names import OTHER_NAME
+from portwatch.kernel.pins import PinDir
+from portwatch.node.cgroups import CgroupTree, find_cgroup2
+from portwatch.node.engines.sockets import parse_engine_socket
+from portwatch.node.errand import answer
+from portwatch.node.listeners import find_listeners
+from portwatch.node.paths import HostPaths
+from portwatch.policy.model import Policy
+
+PICKED_PORT = "ephemeral"
+MAX_SHARING = 200
+
+
+def identity_of(policy: Policy) -> str:
+    """A policy's text, in the mode that it is in."""
+    return f"{policy.sha256}:{policy.mode}"
+
+
+def report(
+    request: SurveyRequest,
+    policy: Policy,
+    surveyed: list[Surveyed],
+    not_seen: list[str],
+    book: ContainerBook,
+) -> SurveyReport:
+    """Bound what was found to what the request asks for."""
+    identity = identity_of(policy)
+    violating = sorted(
+        (one for one in surveyed if one.violates),
+        key=lambda one: (one.verdict, one.listener.port, one.listener.cookie),
+    )
+    before = set(request.told) if request.told_under == identity else set()
+    told = []
+    fresh = []
+    for one in violating:
+        known = one.listener.network << 64 | one.listener.cookie
+        if known in before:
+            told.append(known)
+        else:
+            fresh.append((known, one))
+    return SurveyReport(
+        identity,
+        fold(surveyed, request.max_series),
+        dict(Counter(str(one.verdict) for one in violating)),
+        told,
+        [(known, listener_event(one, book)) for known, one in fresh[: request.max_events]],
+        max(len(fresh) - request.max_events, 0),
+        not_seen,
+        list(islice(find_sharing(surveyed, book), MAX_SHARING)),
+    )
+
+
+def fold(surveyed: Iterable[Surveyed], max_series: int) -> list[tuple[Series, int]]:
+    """Sockets by series, violations first; past `max_series`, workload and port are `other`."""
+    counts: Counter[Series] = Counter()
+    for one in surveyed:
+        if one.verdict is not None:
+            listener = one.listener
+            port = PICKED_PORT if one.picked else str(listener.port)
+            counts[one.workload, listener.protocol, port, one.scope, one.verdict] += 1
+    ordered = sorted(counts.items(), key=lambda entry: (entry[0][4] == "allowed", entry[0]))
+    rest: Counter[Series] = Counter()
+    for (_, protocol, _, scope, verdict), count in ordered[max_series:]:
+        rest[OTHER_NAME, protocol, OTHER_NAME, scope, verdict] += count
+    return [*ordered[:max_series], *sorted(rest.items())]
+
+
+def _work() -> object:
+    request = SurveyRequest(**json.load(sys.stdin))
+    host = HostPaths()
+    tree = CgroupTree(find_cgroup2(host))
+    if request.sources:
+        policy = LoadedPolicy.parse(request.sources, request.origin, request.mode).policy
+        below = request.below
+    else:
+        pin_dir = PinDir(Path(request.pin_dir))
+        policy, _ = policy_in_kernel(pin_dir)
+        below = attached_below(pin_dir, tree)
+    listing = find_listeners()
+    if request.containers is None:
+        sockets = [parse_engine_socket(text) for text in request.sockets]
+        book = ask_now(tree, host, tree.scan(), sockets)
+    else:
+        book = ContainerBook.load(request.containers)
+    surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
+    return asdict(report(request, policy, surveyed, listing.not_seen, book))
+
+
+if __name__ == "__main__":
+    answer(_work)

@@ -1,0 +1,1 @@
+"""Named sets of well-known ports, each with its source."""

@@ -1,0 +1,266 @@
+"""What changes between two policies: by meaning, not by text.
+
+Every bind whose outcome changes lies in a region, and every bind of a region changes as it says.
+Not compared are the reason that is told, and which constraint allowed what both allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from portwatch.policy.decide import decide
+from portwatch.policy.difference.endpoints import Area, EndpointSpace
+from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
+from portwatch.policy.difference.readings import Pair, Readings, Who, applies
+from portwatch.policy.difference.rules import ranked, rules_of
+from portwatch.policy.difference.words import Undecided
+from portwatch.policy.difference.workloads import SubjectSet
+from portwatch.policy.model import Policy
+from portwatch.policy.reading import Endpoint
+from portwatch.policy.tables.compile import Accounts
+from portwatch.policy.tables.lookups import VERDICTS
+from portwatch.policy.tables.outcomes import Outcome
+from portwatch.policy.workload import Selector, Subject
+
+MAX_CELLS = 8_000
+"""After how many different changes no more are looked for."""
+
+MAX_LITERALS = 32
+"""By how many predicates a set of subjects may be told to be made simpler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Subjects and endpoints whose outcome changes alike: any of `subjects` at any of `areas`.
+
+    `example` is a bind on which decide() gives just these outcomes; None where it was too hard
+    to find one, and there may be none.
+    """
+
+    old: Outcome
+    new: Outcome
+    subjects: tuple[SubjectSet, ...]
+    areas: tuple[Area, ...]
+    example: tuple[Subject, Endpoint] | None
+    endpoints: int
+
+    @property
+    def changes_verdict(self) -> bool:
+        """Whether more than the constraint or the errno changes."""
+        return self.old.verdict != self.new.verdict
+
+
+class Difference:
+    """The regions of two policies, those whose verdict changes first; none where the policies
+    decide alike everywhere. `accounts` tells which account names belong to one id: any other
+    name is taken to have an id of its own, which may be any. Where not `is_complete`, there are
+    more regions than were worth finding.
+    """
+
+    def __init__(self, old: Policy, new: Policy, accounts: Accounts) -> None:
+        self.is_complete = True
+        self._policies = (old, new)
+        self._predicates = Predicates(accounts)
+        self._space = EndpointSpace(self._policies)
+        speeches = self._space.speeches
+        cut = len(old.constraints) + 1
+        sides = (
+            rules_of(old, speeches[:cut], self._predicates),
+            rules_of(new, speeches[cut:], self._predicates),
+        )
+        self._rules, self._changed = ranked(sides)
+        self._known_applying: dict[tuple[int, int], int] = {}
+        self._readings = Readings(self._rules, self._changed, self._predicates)
+        regions = self._regions(self._simpler(self._cells()))
+        self.regions = tuple(sorted(regions, key=_order))
+
+    def region_of(self, subject: Subject, endpoint: Endpoint) -> Region | None:
+        """Return the region that a bind lies in, None where its outcome does not change."""
+        bit = self._space.bit_of(endpoint)
+        for region in self.regions:
+            if region.endpoints & bit and any(who.holds(subject) for who in region.subjects):
+                return region
+        return None
+
+    def _cells(self) -> dict[_Cell, int]:
+        """Return who changes how, and at which endpoints."""
+        cells: dict[_Cell, int] = {}
+        for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
+            seen: dict[int, int] = {}
+            for holding, some in self._suspects(endpoints).items():
+                who = self._readings.who(holding, 0)
+                for found, whom, outcomes in self._readings.leaves(some, who, listening, seen):
+                    failing = whom.failing & ~whom.excluded
+                    if outcomes and self._exist(whom.holding, failing):
+                        cell = _Cell(whom.holding, failing, outcomes)
+                        cells[cell] = cells.get(cell, 0) | found
+                        if len(cells) >= MAX_CELLS:
+                            self.is_complete = False
+                            return cells
+                seen[holding] = some
+        return cells
+
+    def _suspects(self, endpoints: int) -> dict[int, int]:
+        """Return those of the endpoints that may change for subjects for which a predicate holds,
+        0 for everyone: only where a rule applies that not both policies have."""
+        suspects: dict[int, int] = {0: 0}
+        rules = sorted((*self._rules[0], *self._rules[1]), key=lambda rule: rule.rank)
+        for rule in rules:
+            changed = self._changed[rule.rank] & endpoints
+            if changed and rule.who is None:
+                suspects[0] |= changed
+            elif changed:
+                for number in bit_numbers(rule.who or 0):
+                    suspects[1 << number] = suspects.get(1 << number, 0) | changed
+        of_all = suspects[0]
+        return {0: of_all} | {who: some & ~of_all for who, some in suspects.items() if who}
+
+    def _exist(self, holding: int, failing: int) -> bool:
+        try:
+            return self._predicates.example(holding, failing) is not None
+        except Undecided:
+            return True
+
+    def _simpler(self, cells: dict[_Cell, int]) -> dict[_Cell, int]:
+        """Return the cells with every predicate left out that makes no difference."""
+        found: dict[Pair, dict[_Cell, int]] = {}
+        for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
+            known = found.setdefault(cell.outcomes, {})
+            for other, covered in known.items():
+                if other.covers(cell):
+                    endpoints &= ~covered
+            if endpoints:
+                wider = self._widened(cell, endpoints)
+                known[wider] = known.get(wider, 0) | endpoints
+        return {
+            cell: endpoints for known in found.values() for cell, endpoints in _least(known).items()
+        }
+
+    def _widened(self, cell: _Cell, endpoints: int) -> _Cell:
+        if cell.size > MAX_LITERALS:
+            return cell
+        for number in (*bit_numbers(cell.failing), *bit_numbers(cell.holding)):
+            bit = 1 << number
+            beyond = _Cell(cell.holding ^ bit, cell.failing ^ bit, cell.outcomes)
+            if self._is_uniform(beyond, endpoints):
+                cell = _Cell(cell.holding & ~bit, cell.failing & ~bit, cell.outcomes)
+        return cell
+
+    def _is_uniform(self, cell: _Cell, endpoints: int) -> bool:
+        """Return whether all subjects of a cell, if any, change as it says."""
+        if not self._exist(cell.holding, cell.failing):
+            return True
+        who = self._readings.who(cell.holding, cell.failing)
+        return all(
+            outcomes == cell.outcomes or not self._exist(whom.holding, whom.failing)
+            for some, listening in (
+                (endpoints & self._space.plain, False),
+                (endpoints & self._space.listening, True),
+            )
+            for _, whom, outcomes in self._readings.leaves(some, who, listening)
+        )
+
+    def _regions(self, cells: dict[_Cell, int]) -> Iterator[Region]:
+        together: dict[tuple[Pair, int], list[_Cell]] = {}
+        for cell, endpoints in cells.items():
+            together.setdefault((cell.outcomes, endpoints), []).append(cell)
+        for ((old, new), endpoints), some in together.items():
+            areas = self._space.areas(endpoints)
+            subjects = tuple(self._subjects(cell) for cell in some)
+            yield Region(old, new, subjects, areas, self._example(some, areas[0]), endpoints)
+
+    def _subjects(self, cell: _Cell) -> SubjectSet:
+        both = cell.holding | cell.failing
+        host_network = bool(cell.holding & HOST) if both & HOST else None
+        return SubjectSet(
+            self._selectors(cell.holding), self._selectors(cell.failing), host_network
+        )
+
+    def _selectors(self, bits: int) -> tuple[Selector, ...]:
+        found = (self._predicates.selectors[number] for number in bit_numbers(bits))
+        return tuple(selector for selector in found if selector is not None)
+
+    def _example(self, cells: list[_Cell], area: Area) -> tuple[Subject, Endpoint] | None:
+        """Return a bind that decide() judges as the cells say."""
+        endpoint = self._space.example(area)
+        for cell in cells:
+            try:
+                subject = self._predicates.example(cell.holding, cell.failing)
+            except Undecided:
+                continue
+            if subject and self._outcomes(subject, endpoint) == cell.outcomes:
+                return subject, endpoint
+        return None
+
+    def _outcomes(self, subject: Subject, endpoint: Endpoint) -> Pair:
+        """Return what decide() says, of the constraints that apply and speak: the others have no
+        say, and there may be a thousand of them."""
+        held, bit = self._predicates.hold(subject), self._space.bit_of(endpoint)
+        found = []
+        for side, policy in enumerate(self._policies):
+            applying = self._applying(side, held)
+            rules = self._rules[side][:-1]
+            speaking = [n for n, rule in enumerate(rules) if rule.speech.anywhere & bit]
+            constraints = tuple(policy.constraints[n] for n in speaking if applying >> n & 1)
+            found.append(_outcome(replace(policy, constraints=constraints), subject, endpoint))
+        return found[0], found[1]
+
+    def _applying(self, side: int, held: int) -> int:
+        """Return the constraints that apply where just these predicates hold, as bits."""
+        key = side, held
+        if key not in self._known_applying:
+            who = Who(held, ~held, ~held, held)
+            rules = enumerate(self._rules[side][:-1])
+            self._known_applying[key] = sum(1 << n for n, rule in rules if applies(rule, who))
+        return self._known_applying[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Subjects by the predicates that hold and that fail for them, and how they change."""
+
+    holding: int
+    failing: int
+    outcomes: Pair
+
+    @property
+    def size(self) -> int:
+        """By how many predicates the subjects are told."""
+        return self.holding.bit_count() + self.failing.bit_count()
+
+    def covers(self, other: _Cell) -> bool:
+        """Return whether the other's subjects are some of these."""
+        return not (self.holding & ~other.holding or self.failing & ~other.failing)
+
+
+def _least(cells: dict[_Cell, int]) -> dict[_Cell, int]:
+    """Return the cells less what others of them cover."""
+    kept: dict[_Cell, int] = {}
+    for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
+        for other, covered in kept.items():
+            if other.covers(cell):
+                endpoints &= ~covered
+        if endpoints:
+            kept[cell] = endpoints
+    return kept
+
+
+def _outcome(policy: Policy, subject: Subject, endpoint: Endpoint) -> Outcome:
+    decision = decide(policy, subject, endpoint)
+    verdict = VERDICTS.index(decision.verdict)
+    return Outcome(verdict, decision.constraint if verdict else None, decision.errno)
+
+
+def _order(region: Region) -> tuple[object, ...]:
+    """What changes a bind's verdict comes first, and simple workloads before combined ones."""
+    first = min(region.subjects, key=lambda who: len(who.matching) + len(who.failing))
+    return (
+        not region.changes_verdict,
+        region.areas[0].kind == "listening",
+        region.new.verdict,
+        region.old.verdict,
+        len(first.matching),
+        first.text(),
+        region.areas[0].ports,
+    )

@@ -1,0 +1,291 @@
+"""Two policies read side by side, for many endpoints and subjects at once.
+
+What is read is split only where it decides: endpoints where a constraint speaks of some of them,
+subjects where it is not known whether it applies to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from portwatch.policy.difference.endpoints import STAGES, Speech
+from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
+from portwatch.policy.tables.outcomes import ALLOWED, RECORDED, Outcome
+
+LET_THROUGH = Outcome(ALLOWED, None, None)
+
+NOTHING_SEEN: Mapping[int, int] = MappingProxyType({})
+
+Pair = tuple[Outcome, Outcome]
+
+MAX_REMEMBERED = 1024
+"""Of how many sets of subjects the rules that may apply to them are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A constraint, or `default`. `who` None: everyone; `who` and `but`: bits of predicates.
+
+    `rank`: its place among those of both policies; where both have it, it is one place.
+    """
+
+    rank: int
+    who: int | None
+    but: int
+    host_only: bool
+    enforced: bool
+    speech: Speech
+    outcome: Outcome
+
+
+Rules = tuple[Sequence[Rule], Sequence[Rule]]
+"""Those of the old policy and of the new one."""
+
+
+class Who(NamedTuple):
+    """The subjects for which all of `holding` and none of `failing` hold; `excluded` and
+    `implied` follow from `holding`."""
+
+    holding: int = 0
+    failing: int = 0
+    excluded: int = 0
+    implied: int = 0
+
+
+class Leaf(NamedTuple):
+    """What these subjects get at these endpoints from either policy; None: the same."""
+
+    endpoints: int
+    who: Who
+    outcomes: Pair | None
+
+
+class _State(NamedTuple):
+    """How far one policy has been read. `pending`: how the would-be reading ended."""
+
+    stage: int
+    at: int = 0
+    pending: Outcome | None = None
+    end: Outcome | None = None
+
+
+class _Node(NamedTuple):
+    """Endpoints and subjects, the rules that speak of those, and how far both were read."""
+
+    endpoints: int
+    who: Who
+    rules: Rules
+    states: tuple[_State, _State]
+
+
+class Readings:
+    """Both policies as rules. `changed`: by rank, the endpoints of which the two do not say the
+    same there."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        changed: Sequence[int],
+        predicates: Predicates,
+    ) -> None:
+        self._rules = rules
+        self._possible: dict[int, Rules] = {}
+        self._changed = changed
+        self._predicates = predicates
+        self._changed_from = [0] * (len(changed) + 1)
+        for rank in reversed(range(len(changed))):
+            self._changed_from[rank] = self._changed_from[rank + 1] | changed[rank]
+
+    def who(self, holding: int, failing: int) -> Who:
+        """Return the subjects for which all of one and none of the other hold."""
+        who = Who(failing=failing)
+        for number in bit_numbers(holding):
+            who = self._with(who, number)
+        return who
+
+    def leaves(
+        self, endpoints: int, who: Who, listening: bool, seen: Mapping[int, int] = NOTHING_SEEN
+    ) -> Iterator[Leaf]:
+        """Yield what each of the endpoints gets for each of the subjects, who may turn out to be
+        nobody. `listening`: whether the endpoints are listeners' or binds'.
+
+        Left out are those that were `seen` before: bit of a predicate → endpoints.
+        """
+        begin = _State(0)
+        last = STAGES - 1 if listening else 0
+        for predicate, where in seen.items():
+            if not endpoints & ~where:
+                who = who._replace(failing=who.failing | predicate)
+        if who.implied & who.failing:
+            return
+        todo = [_Node(endpoints, who, self._rules_of(endpoints, who), (begin, begin))]
+        while todo:
+            node = todo.pop()
+            if not node.endpoints:
+                continue
+            node = node._replace(states=(_sought(0, node), _sought(1, node)))
+            old, new = node.states
+            if old.end and new.end:
+                same = old.end == new.end
+                yield Leaf(node.endpoints, node.who, None if same else (old.end, new.end))
+                continue
+            heads = _head(0, node), _head(1, node)
+            ends = [
+                _concluded(state, last) if head is None and not state.end else state
+                for state, head in zip(node.states, heads, strict=True)
+            ]
+            if ends != [old, new]:
+                todo.append(node._replace(states=(ends[0], ends[1])))
+            elif self._agrees(node, heads, last):
+                yield Leaf(node.endpoints, node.who, None)
+            else:
+                todo += self._split(node, heads, last, seen)
+
+    def _rules_of(self, endpoints: int, who: Who) -> Rules:
+        """Return the rules that speak of any of the endpoints to any of the subjects, in order."""
+        possible = self._possible.get(who.excluded)
+        if possible is None:
+            old, new = (
+                [rule for rule in rules if rule.who is None or rule.who & ~who.excluded]
+                for rules in self._rules
+            )
+            if len(self._possible) >= MAX_REMEMBERED:
+                self._possible.clear()
+            possible = self._possible[who.excluded] = old, new
+        old, new = (
+            [rule for rule in rules if rule.speech.anywhere & endpoints] for rules in possible
+        )
+        return old, new
+
+    def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
+        """Return whether all that is still to be read is the same in both policies."""
+        old, new = node.states
+        if old.end or new.end or old.pending or new.pending or not old.stage == new.stage == last:
+            return False
+        first = min(rule.rank for rule in heads if rule)
+        if not self._changed_from[first] & node.endpoints:
+            return True
+        one, other = heads
+        return (
+            one is not None
+            and other is not None
+            and one.rank == other.rank
+            and one.enforced
+            and not self._changed[one.rank] & node.endpoints
+            and not node.endpoints & ~one.speech.speaks[last]
+            and applies(one, node.who) is True
+        )
+
+    def _split(
+        self,
+        node: _Node,
+        heads: tuple[Rule | None, Rule | None],
+        last: int,
+        seen: Mapping[int, int],
+    ) -> Iterator[_Node]:
+        """Read the rule that comes first, of some of the endpoints and subjects each."""
+        side, rule = min(
+            ((side, rule) for side, rule in enumerate(heads) if rule), key=lambda pair: pair[1].rank
+        )
+        state = node.states[side]
+        spoken = node.endpoints & rule.speech.speaks[state.stage]
+        if spoken != node.endpoints:
+            yield node._replace(endpoints=node.endpoints & ~spoken)
+            yield node._replace(endpoints=spoken)
+            return
+        predicate = applies(rule, node.who)
+        if not isinstance(predicate, bool):
+            yield node._replace(who=node.who._replace(failing=node.who.failing | 1 << predicate))
+            if not node.endpoints & ~seen.get(1 << predicate, 0):
+                return
+            within = self._with(node.who, predicate)
+            if not within.implied & within.failing and self._may_join(predicate, node.who):
+                yield node._replace(who=within)
+            return
+        denied = spoken & rule.speech.denies[state.stage]
+        for endpoints, denies in ((denied, True), (spoken & ~denied, False)):
+            if endpoints:
+                states = list(node.states)
+                states[side] = _told(state, rule, denies, last)
+                yield _Node(endpoints, node.who, node.rules, (states[0], states[1]))
+
+    def _may_join(self, predicate: int, who: Who) -> bool:
+        """Return whether a predicate may hold for the subjects too; of two, it is seen later."""
+        few = who.holding & (who.holding - 1) == 0
+        return few or self._predicates.may_join(predicate, who.holding)
+
+    def _with(self, who: Who, predicate: int) -> Who:
+        compatible = self._predicates.compatible(predicate)
+        return Who(
+            who.holding | 1 << predicate,
+            who.failing,
+            who.excluded | self._predicates.all & ~compatible,
+            who.implied | self._predicates.implied(predicate) | 1 << predicate,
+        )
+
+
+def _sought(side: int, node: _Node) -> _State:
+    """Return the state of one policy at the next rule that may have a say, or past all."""
+    state = node.states[side]
+    if state.end:
+        return state
+    rules = node.rules[side]
+    for index in range(state.at, len(rules)):
+        rule = rules[index]
+        if (
+            rule.speech.speaks[state.stage] & node.endpoints
+            and (state.pending is None or rule.enforced)
+            and applies(rule, node.who) is not False
+        ):
+            return state._replace(at=index)
+    return state._replace(at=len(rules))
+
+
+def _head(side: int, node: _Node) -> Rule | None:
+    state, rules = node.states[side], node.rules[side]
+    return None if state.end or state.at == len(rules) else rules[state.at]
+
+
+def applies(rule: Rule, who: Who) -> bool | int:
+    """Return whether a rule applies to subjects, or a predicate's number that it depends on."""
+    failing = who.failing | who.excluded
+    if rule.but & who.implied:
+        return False
+    open_ = 0
+    if rule.who is not None and not rule.who & who.implied:
+        open_ = rule.who & ~failing
+        if not open_:
+            return False
+    open_ = open_ or rule.but & ~failing
+    if rule.host_only and not who.implied & HOST:
+        if failing & HOST:
+            return False
+        open_ = open_ or HOST
+    return (open_ & -open_).bit_length() - 1 if open_ else True
+
+
+def _told(state: _State, rule: Rule, denies: bool, last: int) -> _State:
+    """Return where a reading stands after a rule that speaks."""
+    told = rule.outcome if denies else LET_THROUGH
+    if state.pending is None and not rule.enforced:
+        return state._replace(pending=told)
+    if not denies and state.pending:
+        told = state.pending
+    return _after(state, told, spoke=True, last=last)
+
+
+def _concluded(state: _State, last: int) -> _State:
+    """Return where a reading stands after the last rule."""
+    return _after(state, state.pending or LET_THROUGH, spoke=bool(state.pending), last=last)
+
+
+def _after(state: _State, told: Outcome, spoke: bool, last: int) -> _State:
+    """Return where a reading stands after a stage; a listener cannot be refused any more."""
+    if told.verdict != ALLOWED:
+        return state._replace(end=replace(told, verdict=RECORDED) if last else told)
+    if state.stage == last or (state.stage == 1 and spoke):
+        return state._replace(end=told)
+    return _State(state.stage + 1)

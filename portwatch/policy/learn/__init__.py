@@ -1,0 +1,1 @@
+"""From binds that were seen to the tightest policy that allows them."""

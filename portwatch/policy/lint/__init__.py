@@ -1,0 +1,1 @@
+"""What a policy that is right may still get wrong, found from its tables."""

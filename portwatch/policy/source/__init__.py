@@ -1,0 +1,1 @@
+"""Policy files → a checked Policy, every mistake at its place."""

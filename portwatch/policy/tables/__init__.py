@@ -1,0 +1,1 @@
+"""A policy → the tables that the kernel looks outcomes up in, and looking them up here."""

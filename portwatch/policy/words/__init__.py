@@ -1,0 +1,1 @@
+"""The words of the language: ports, addresses, globs, and what a cgroup path says."""
