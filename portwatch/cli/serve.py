@@ -14,6 +14,7 @@ from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
+from portwatch.agent.web.pages import agent_pages
 from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
 from portwatch.kernel.pins import PinDir
@@ -58,7 +59,7 @@ def serve(
         )
         with closing(agent):
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
-            web = WebServer(listen, make_registry(collector), agent.unready_reason)
+            web = WebServer(listen, make_registry(collector), agent_pages(agent.unready_reason))
             try:
                 agent.publish(loaded)
                 web.start()

@@ -1,18 +1,20 @@
-"""The HTTP server: /metrics, /healthz, /readyz and a landing page, from threads of its own."""
+"""The HTTP server: /metrics and the agent's pages, from threads of its own."""
 
 from __future__ import annotations
 
-import html
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from portwatch.agent.web.answer import Answer, Page, text
 from portwatch.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -20,12 +22,6 @@ log = logging.getLogger(__name__)
 DEFAULT_LISTEN = "127.0.0.1:9477"
 CLIENT_TIMEOUT_SECONDS = 10.0
 STOP_POLL_SECONDS = 0.1
-TEXT = [("Content-Type", "text/plain; charset=utf-8")]
-HTML = [("Content-Type", "text/html; charset=utf-8")]
-
-Readiness = Callable[[], str]
-"""Empty where the agent is ready, else the reason why it is not."""
-
 StartResponse = Callable[..., Any]
 
 
@@ -57,14 +53,10 @@ ServerHandler.server_software = "portwatch"  # not the version of Python
 class WebServer:
     """Serves until stopped; `url` has the port that it got."""
 
-    def __init__(self, listen: str, registry: CollectorRegistry, readiness: Readiness) -> None:
+    def __init__(self, listen: str, registry: CollectorRegistry, pages: dict[str, Page]) -> None:
         host, port = parse_listen(listen)
-        self._pages: dict[str, Callable[..., Iterable[bytes]]] = {
-            "/metrics": make_wsgi_app(registry),
-            "/healthz": lambda _environ, start: _text(start, "200 OK", "alive"),
-            "/readyz": lambda _environ, start: _ready(start, readiness()),
-            "/": lambda _environ, start: _landing(start, readiness()),
-        }
+        self._metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+        self._pages = pages
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         server_class = type("Server", (_Server,), {"address_family": family})
         try:
@@ -93,30 +85,19 @@ class WebServer:
         self._server.server_close()
 
     def _dispatch(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-        page = self._pages.get(environ.get("PATH_INFO", "/"))
+        path = environ.get("PATH_INFO", "/")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _text(start, "405 Method Not Allowed", "only GET and HEAD")
+            refusal = text("only GET and HEAD", HTTPStatus.METHOD_NOT_ALLOWED)
+            return _send(start, refusal)
+        if path == "/metrics":
+            return self._metrics(environ, start)
+        page = self._pages.get(path)
         if page is None:
-            return _text(start, "404 Not Found", "see /metrics, /healthz, /readyz")
-        return page(environ, start)
+            return _send(start, text("see /metrics, /healthz, /readyz", HTTPStatus.NOT_FOUND))
+        return _send(start, page(dict(parse_qsl(environ.get("QUERY_STRING", "")))))
 
 
-def _text(start: StartResponse, status: str, text: str) -> list[bytes]:
-    start(status, list(TEXT))  # wsgiref adds Content-Length to the list that it is given
-    return [text.encode() + b"\n"]
-
-
-def _ready(start: StartResponse, reason: str) -> list[bytes]:
-    return _text(start, "503 Service Unavailable" if reason else "200 OK", reason or "ready")
-
-
-def _landing(start: StartResponse, reason: str) -> list[bytes]:
-    start("200 OK", list(HTML))
-    state = f"not ready: {html.escape(reason)}" if reason else "ready"
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="color-scheme" content="light dark"><title>portwatch</title>
-<h1>portwatch</h1><p>The agent is {state}.</p>
-<ul><li><a href="/metrics">Metrics</a></li><li><a href="/healthz">Alive?</a></li>
-<li><a href="/readyz">Ready?</a></li></ul></html>
-"""
-    return [page.encode()]
+def _send(start: StartResponse, answer: Answer) -> list[bytes]:
+    status = f"{answer.status.value} {answer.status.phrase}"
+    start(status, [("Content-Type", answer.content_type)])
+    return [answer.body]
