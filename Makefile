@@ -7,7 +7,7 @@ APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bp
 TEST_APT_PACKAGES := podman runc docker.io containerd curl
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 
-.PHONY: help setup run demo test test-guests fuzz bench lint format clean
+.PHONY: help setup run demo test test-guests fuzz deb bench lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,9 @@ test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.1
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py
 
+deb: ## build the Debian package into dist/
+	@scripts/deb dist
+
 bench: setup ## measure what DESIGN asks, side by side in one run
 	@$(VENV)/bin/python -m bench
 
@@ -50,4 +53,4 @@ format: setup ## put the sources in form
 	clang-format -i bpf/*.[ch] bench/*.c tests/*/*.c
 
 clean: ## remove the venv and what tools leave
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
