@@ -97,6 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     _open_standard_streams()
+    if not arguments:  # click before 8.2 takes it for a question, and answers with status 0
+        context = click.Context(portwatch, info_name="portwatch")
+        click.echo(portwatch.get_help(context), err=True)
+        return EXIT_USAGE
     try:
         status = portwatch.main(args=arguments, prog_name="portwatch", standalone_mode=False)
         if sys.stdout:
@@ -132,6 +136,8 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 (as long as the process)
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def _discard_output() -> None:
