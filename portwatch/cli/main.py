@@ -35,6 +35,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "A tour on this machine that leaves nothing behind."),
 }
 
+COMPLETE = "_PORTWATCH_COMPLETE"
+"""By this variable a shell asks click for completions, with no arguments."""
+
 
 class LazyGroup(click.Group):
     """Imports a command when it is called."""
@@ -97,9 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     _open_standard_streams()
-    if not arguments:  # click before 8.2 takes it for a question, and answers with status 0
-        context = click.Context(portwatch, info_name="portwatch")
-        click.echo(portwatch.get_help(context), err=True)
+    if not arguments and COMPLETE not in os.environ:
+        # click before 8.2 takes it for a question, and answers with status 0
+        context = portwatch.make_context("portwatch", [], resilient_parsing=True)
+        click.echo(context.get_help(), err=True)
         return EXIT_USAGE
     try:
         status = portwatch.main(args=arguments, prog_name="portwatch", standalone_mode=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import time
@@ -74,6 +75,20 @@ def test_mistyped_option(line: str, meant: str) -> None:
     done = portwatch(*line.split())
     assert done.returncode == 2
     assert meant in done.stderr.splitlines()[-1]
+
+
+def test_completion() -> None:
+    """A shell that asks for completions gets its script, and then the commands that fit."""
+    more = {"_PORTWATCH_COMPLETE": "bash_source"}
+    script = portwatch(env=os.environ | more)
+    assert script.returncode == 0
+    assert "complete" in script.stdout
+    asking = {
+        "_PORTWATCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": "portwatch li",
+        "COMP_CWORD": "1",
+    }
+    assert portwatch(env=os.environ | asking).stdout.split() == ["plain,listeners"]
 
 
 def test_load_and_unload(sandbox: Sandbox) -> None:
