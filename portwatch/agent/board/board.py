@@ -67,8 +67,10 @@ class Board:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the listeners are known, which takes a child a moment."""
-        return self._listening.is_known
+        """Whether what listens is known, which takes a child a moment; without a policy nothing is
+        against it."""
+        has_policy = self._pins is not None and self._pins.judge is not None
+        return self._listening.is_known or not has_policy
 
     def read(self) -> Snapshot:
         """Look at everything that is counted; NotLoaded, PinMismatch, PrivilegeMissing."""
@@ -81,6 +83,8 @@ class Board:
         self._told.tick()
         judge, rates = pins.judge, pins.rates
         now, wall = time.monotonic(), self._clock.wall_ns()
+        if judge is not None:
+            judge.tick(now)
         offset = wall - self._clock.boot_ns()
         rows = count_rows(pins.readings, pins.names, judge, self._paths, offset)
         totals = pins.readings.totals()
@@ -97,7 +101,7 @@ class Board:
         """At what is looked at only now and then, too."""
         self._listening.want()
         if self._pins and self._pins.judge:
-            self._pins.judge.forget_names()
+            self._pins.judge.forget()
 
     def process_of(self, row: Row) -> str:
         """The process that made a row's binds, or the first of them, as far as it is known:
@@ -142,15 +146,17 @@ class Board:
             self._pins.close()
             self._pins = None
         if self._pins is None:
-            self._pins = _OpenPins(self._pin_dir, number)
+            self._pins = _OpenPins(self._pin_dir, number, self._paths, self._host)
         return self._pins
 
 
 class _OpenPins:
     """What is opened once for one set of pins, known by the inode of one of them."""
 
-    def __init__(self, pin_dir: PinDir, number: int) -> None:
+    def __init__(self, pin_dir: PinDir, number: int, paths: CgroupPaths, host: HostPaths) -> None:
         self.number = number
+        self._paths = paths
+        self._host = host
         self.judge: Judge | None = None
         self.rates = Rates()
         self._pin_dir = pin_dir
@@ -170,7 +176,7 @@ class _OpenPins:
         self._close_judge()
         if generation:
             try:
-                self.judge = Judge(self._pin_dir, self.names, generation)
+                self.judge = Judge(self._pin_dir, self.names, generation, self._paths, self._host)
             except NotLoaded:  # replaced or removed meanwhile: the next reading tells
                 return False
         self._generation = generation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from portwatch.agent.board.cgroup_paths import CgroupPaths
 from portwatch.agent.board.judge import Judge, address_of
@@ -23,12 +23,14 @@ Place = tuple[str, str, int]
 """Workload, protocol, port."""
 
 
-@dataclass
 class _Seen:
-    """What the kernel remembers of one place, its binds apart by what the policy says of them."""
+    """What the kernel remembers, sorted by what became of it."""
 
-    against: list[ObservedBind] = field(default_factory=list)
-    within: list[ObservedBind] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.violating: dict[Place, list[ObservedBind]] = defaultdict(list)
+        self.counted: dict[Place, list[ObservedBind]] = defaultdict(list)
+        self.against: dict[tuple[Place, str], list[ObservedBind]] = defaultdict(list)
+        self.within: dict[Place, dict[Place, list[ObservedBind]]] = defaultdict(dict)
 
 
 def count_rows(
@@ -36,8 +38,8 @@ def count_rows(
 ) -> list[Row]:
     """Every count as a row, rates left out; `wall_offset_ns`: from boot time to wall-clock time.
 
-    A count of violations is exact. What a place was seen to bind beyond its violations was let
-    through; the kernel's memory of it forgets what is least recent, the violations never.
+    Counts of violations and collisions are exact. What else was bound is the kernel's memory of it,
+    less the violations; that forgets what is least recent.
     """
     observed = readings.observed()  # before the violations, which then hold all that is among them
     known = paths.find({one.cgroup for one in observed})
@@ -45,54 +47,74 @@ def count_rows(
     violated = Counter[Place]()
     for one in violations:
         violated[names.text(one.workload), one.protocol, one.port] += one.count
-    seen = _by_place(observed, known, judge, violated)
+    seen = _sort_out(observed, known, judge, violated)
     rows = _Rows(known, wall_offset_ns)
     found = []
     for one in violations:
         place = (names.text(one.workload), one.protocol, one.port)
         constraint = names.text(one.constraint)
-        row = rows.make("violation", one.verdict, place, one.count, seen[place].against)
+        row = rows.make("violation", one.verdict, place, one.count, seen.violating[place])
         reason = judge.reason(constraint) if judge else ""
         last_seen = max(rows.seconds(one.last_event_ns) or 0, row.last_seen or 0) or None
         found.append(replace(row, constraint=constraint, reason=reason, last_seen=last_seen))
     for key, count in readings.collisions().items():
         place = (names.text(key.workload), layout.PROTOCOL_NAMES[key.protocol], key.port)
-        binds = [*seen[place].against, *seen[place].within]
-        row = rows.make("collision", "", place, count, binds)
+        row = rows.make("collision", "", place, count, seen.counted[place])
         found.append(replace(row, reason="the port was taken (EADDRINUSE)"))
-    for place, of_it in seen.items():
-        before = sum(bind.count for bind in of_it.against) - violated[place]
-        if before > 0:  # there was no policy against them
-            found.append(rows.make("bind", "allowed", place, before, of_it.against))
-        by_scope: dict[str, list[ObservedBind]] = defaultdict(list)
-        for bind in of_it.within:
-            by_scope[scope_of(address_of(bind))].append(bind)
-        for binds in by_scope.values():
-            count = sum(bind.count for bind in binds)
-            found.append(rows.make("bind", "allowed", place, count, binds))
+    for (place, constraint), binds in seen.against.items():
+        row = rows.make("bind", "against", place, _sum(binds), binds)
+        reason = judge.reason(constraint) if judge else ""
+        found.append(replace(row, constraint=constraint, reason=reason))
+    for counted_as, places in seen.within.items():
+        # Under an earlier policy, violations may have been among them.
+        not_these = max(violated[counted_as] - _sum(seen.violating[counted_as]), 0)
+        for place, binds in places.items():
+            for alike in _by_scope(binds):
+                count = _sum(alike)
+                left = max(count - not_these, 0)
+                not_these -= count - left
+                if left:
+                    found.append(rows.make("bind", "allowed", place, left, alike))
     return found
 
 
-def _by_place(
+def _sort_out(
     observed: Iterable[ObservedBind],
     paths: Mapping[int, str],
     judge: Judge | None,
     violated: Container[Place],
-) -> dict[Place, _Seen]:
-    """Only where there were violations is the policy asked which binds those were."""
-    found: dict[Place, _Seen] = defaultdict(_Seen)
+) -> _Seen:
+    seen = _Seen()
     for bind in observed:
         path = paths.get(bind.cgroup)
-        if path is None:
-            found[ENDED, bind.protocol, bind.port].within.append(bind)
-        elif judge is None:
-            name = shown_name(path, ContainerBook())
-            found[name, bind.protocol, bind.port].within.append(bind)
+        name = ENDED if path is None else shown_name(path, ContainerBook())
+        place = counted = (name, bind.protocol, bind.port)
+        constraint = ""
+        if judge is not None and path is not None:
+            judged = judge.judge(bind, path)
+            counted = (judged.counted_as, bind.protocol, bind.port)
+            constraint = judged.constraint
+            if judged.is_own_name:
+                place = counted
+        seen.counted[counted].append(bind)
+        if constraint and counted in violated:
+            seen.violating[counted].append(bind)
+        elif constraint:
+            seen.against[place, constraint].append(bind)
         else:
-            place = (judge.workload(bind, path), bind.protocol, bind.port)
-            is_against = place in violated and judge.is_violation(bind, path)
-            (found[place].against if is_against else found[place].within).append(bind)
-    return found
+            seen.within[counted].setdefault(place, []).append(bind)
+    return seen
+
+
+def _by_scope(binds: Iterable[ObservedBind]) -> Iterable[list[ObservedBind]]:
+    found: dict[str, list[ObservedBind]] = defaultdict(list)
+    for bind in binds:
+        found[scope_of(address_of(bind))].append(bind)
+    return found.values()
+
+
+def _sum(binds: Iterable[ObservedBind]) -> int:
+    return sum(bind.count for bind in binds)
 
 
 class _Rows:

@@ -3,42 +3,65 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 
+from portwatch.agent.board.cgroup_paths import CgroupPaths
 from portwatch.agent.events.workload import shown_name
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import policy_in_kernel
 from portwatch.kernel import layout
-from portwatch.kernel.names import OTHER, Names
+from portwatch.kernel.names import Names
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import ObservedBind
+from portwatch.node.netns import in_host_network
+from portwatch.node.paths import HostPaths
 from portwatch.policy.model import DEFAULT_NAME
 from portwatch.policy.reading import Endpoint
 from portwatch.policy.tables.compile import compile_policy
 from portwatch.policy.tables.lookups import Lookups
 from portwatch.policy.words.account_names import AccountNames
 from portwatch.policy.words.addresses import DUAL, Address
-from portwatch.policy.workload import MAX_ID, Subject
+from portwatch.policy.workload import MAX_ID
+
+REMEMBERED_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`counted_as`: the workload that the kernel counts such binds under, by the cgroup's own class
+    or, where it has none yet, by that of one above it. `constraint` is empty where the policy in
+    force lets them through."""
+
+    counted_as: str
+    is_own_name: bool
+    constraint: str
 
 
 class Judge:
     """One policy, for its generation; NotLoaded where none is in force.
 
-    What binds is remembered by the kernel without gid and network: it is judged as of no group, in
-    the host's network.
+    What binds is remembered by the kernel without gid and network: it is judged as of no group,
+    and of the network that its process is in, the host's where that has ended.
     """
 
-    def __init__(self, pin_dir: PinDir, names: Names, generation: int) -> None:
+    def __init__(
+        self, pin_dir: PinDir, names: Names, generation: int, paths: CgroupPaths, host: HostPaths
+    ) -> None:
         self.policy, self.stored = policy_in_kernel(pin_dir)
         self.generation = generation
         self._names = names
+        self._paths = paths
+        self._host = host
         self._classes = pin_dir.open_map("cgroups")
         accounts = accounts_of(self.policy)
         self._accounts = AccountNames(accounts)
         self._lookups = Lookups(compile_policy(self.policy, accounts))
         self._reasons = {one.name: one.reason or "" for one in self.policy.constraints}
         self._reasons[DEFAULT_NAME] = self.policy.reason or ""
-        self._workloads: dict[tuple[str, int], str] = {}
+        self._uses_network = any(one.network == "host" for one in self.policy.constraints)
+        self._known: dict[tuple[object, ...], Judged] = {}
+        self._due = 0.0
 
     def close(self) -> None:
         """Give the map back."""
@@ -48,32 +71,42 @@ class Judge:
         """Why there is that constraint; empty where nobody said, or it is an older policy's."""
         return self._reasons.get(constraint, "")
 
-    def workload(self, bind: ObservedBind, path: str) -> str:
-        """What the kernel counts that bind's workload as; `path`: its cgroup's."""
-        key = (path, bind.uid)
-        if key not in self._workloads:
-            self._workloads[key] = self._lookups.workload(
-                self._subject(bind, path)
-            ) or self._cgroup_name(bind.cgroup, path)
-        return self._workloads[key]
+    def judge(self, bind: ObservedBind, path: str) -> Judged:
+        """What the kernel makes of such a bind; `path`: its cgroup's."""
+        key = (bind.cgroup, bind.uid, bind.protocol, bind.port, bind.address, bind.dual)
+        if key not in self._known:
+            self._known[key] = self._judge(bind, path)
+        return self._known[key]
 
-    def is_violation(self, bind: ObservedBind, path: str) -> bool:
-        """Whether the policy in force is against such a bind."""
+    def tick(self, now: float) -> None:
+        """Now and then cgroups have other classes, and engines tell names; `now` is monotonic."""
+        if now >= self._due:
+            self._known.clear()
+            self._due = now + REMEMBERED_SECONDS
+
+    def forget(self) -> None:
+        """Ask the kernel again at the next reading."""
+        self._due = 0.0
+
+    def _judge(self, bind: ObservedBind, path: str) -> Judged:
+        is_host = not self._uses_network or in_host_network(self._host, bind.pid)
+        place, named = self._classified(path)
+        subject = self._accounts.subject(place, bind.uid, MAX_ID + 1, is_host, None)
         protocol = "tcp" if bind.protocol == "mptcp" else bind.protocol
         endpoint = Endpoint(protocol, bind.port, address_of(bind))
-        return self._lookups.decide(self._subject(bind, path), endpoint).verdict != "allowed"
+        decision = self._lookups.decide(subject, endpoint)
+        against = decision.constraint if decision.verdict != "allowed" else None
+        name = self._lookups.workload(subject) or named
+        return Judged(name, place == path, against or "")
 
-    def forget_names(self) -> None:
-        """Ask the kernel again what cgroups are called: an engine may have told meanwhile."""
-        self._workloads.clear()
-
-    def _subject(self, bind: ObservedBind, path: str) -> Subject:
-        return self._accounts.subject(path, bind.uid, MAX_ID + 1, True, None)
-
-    def _cgroup_name(self, number: int, path: str) -> str:
-        value = self._classes.get(bytes(layout.CgroupKey(id=number, generation=self.generation)))
-        known = layout.CgroupClass.from_buffer_copy(value).workload if value else OTHER
-        return self._names.text(known) if known else shown_name(path, ContainerBook())
+    def _classified(self, path: str) -> tuple[str, str]:
+        """The cgroup, or the nearest above it, that the kernel has a class for, and its name."""
+        for place, number in self._paths.line_of(path):
+            key = layout.CgroupKey(id=number, generation=self.generation)
+            value = self._classes.get(bytes(key))
+            if value is not None:
+                return place, self._names.text(layout.CgroupClass.from_buffer_copy(value).workload)
+        return path, shown_name(path, ContainerBook())
 
 
 def address_of(bind: ObservedBind) -> Address:

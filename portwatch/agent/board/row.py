@@ -11,7 +11,7 @@ Kind = Literal["violation", "collision", "listener", "bind"]
 KINDS: tuple[Kind, ...] = ("violation", "collision", "listener", "bind")
 """In the order of their importance."""
 
-WORDS = ("denied", "recorded", "taken", "listening", "allowed")
+WORDS = ("denied", "recorded", "taken", "listening", "against", "allowed")
 """What may stand as a row's word."""
 
 Key = tuple[str, ...]
@@ -21,7 +21,8 @@ Key = tuple[str, ...]
 class Row:
     """Binds alike. What is not known is empty, or None.
 
-    `verdict`: of a violation and a listener what the policy says, `allowed` of a bind. `scope`: the
+    `verdict`: of a violation and a listener what the policy says; of a bind `allowed`, or `against`
+    where it was let through once and the policy in force is against it. `scope`: the
     words of the language for the addresses. `count`: binds, or sockets that listen; `rate`: binds a
     second of late. `last_seen`: seconds since the epoch. `pid` bound first, at the boot time
     `first_ns`, as `uid`.
