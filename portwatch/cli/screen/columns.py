@@ -24,8 +24,9 @@ class Column:
 
 
 def _importance(row: Row) -> tuple[Any, ...]:
-    """Violations first, then what is busiest."""
-    return (KINDS.index(row.kind), WORDS.index(row.word), -(row.rate or 0), -row.count)
+    """Violations first, and of each kind what goes on now; not by rate, which would not stand
+    still."""
+    return (KINDS.index(row.kind), WORDS.index(row.word), not row.rate, -row.count)
 
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from rich.text import Text
 from portwatch.agent.board.board import Board, Snapshot
 from portwatch.cli.screen.frames import Frames
 from portwatch.cli.screen.keys import Keys
-from portwatch.cli.screen.paint import HELP, Painter, foot, head, nothing, page, table
+from portwatch.cli.screen.paint import HELP, Painter, folded, foot, head, nothing, page, table
 from portwatch.cli.screen.signals import Signals
 from portwatch.cli.screen.terminal import Terminal
 from portwatch.cli.screen.view import View
@@ -54,7 +54,7 @@ class LiveScreen:
         self._typed: str | None = None
         self._page: tuple[str, list[str]] | None = None
         self._page_top = 0
-        self._room = 1
+        self._room, self._width = 1, 80
         self._due = 0.0
 
     def run(self, first: Snapshot) -> None:
@@ -116,15 +116,15 @@ class LiveScreen:
         if height < LOW:
             del texts[1:]
         total = len(self._snapshot.rows) if self._snapshot else 0
-        self._room = max(height - len(texts) - 2, 1)
+        self._room, self._width = max(height - len(texts) - 2, 1), width
         if self._page is not None:
-            heading, lines = page(*self._page, self._page_top, self._room)
+            heading, lines = page(*self._page, self._page_top, self._room, width)
         else:
             now = self._snapshot.time if self._snapshot else 0
             heading, lines = table(self._view, self._room, width, now, self._board.process_of)
             lines = lines or nothing(self._view, total)
         lines += [Text("")] * (self._room - len(lines))
-        texts += [heading, *lines, foot(self._view, total, self._typed)]
+        texts += [heading, *lines, foot(self._view, total, self._typed, self._page is not None)]
         frame = self._frames.draw(self._painter.lines(texts[:height], width), size)
         if frame:
             terminal.write(frame)
@@ -175,7 +175,7 @@ class LiveScreen:
             return
         step = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -self._room}
         step |= {"page down": self._room, " ": self._room}
-        last = max(len(self._page[1]) - self._room, 0)
+        last = max(len(folded(self._page[1], self._width)) - self._room, 0)
         self._page_top = max(0, min(self._page_top + step.get(name, 0), last))
 
     def _command(self, name: str) -> None:
@@ -217,7 +217,10 @@ class LiveScreen:
     def _explain(self) -> None:
         row = self._view.chosen
         if row is not None:
-            self._open("why", why_text(row, self._board.process_of(row), self._pin_dir))
+            self._open(
+                f"why {row.endpoint} of {row.workload}",
+                why_text(row, self._board.process_of(row), self._pin_dir),
+            )
 
     def _open(self, title: str, lines: list[str]) -> None:
         self._page, self._page_top = (title, lines), 0

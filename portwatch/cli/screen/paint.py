@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -27,21 +28,23 @@ from portwatch.cli.tables import printable
 from portwatch.cli.verdict_style import COLOURS
 
 HELP = """\
- q            quit                      / text    filter: workload, constraint or port,
- j k ↑ ↓      select a row                        a part of it or a glob; Esc clears it
- PgUp PgDn    a screen up, down         v         denied, recorded, taken, listening,
- g G          first, last row                     allowed, or all of them
- Enter        why, and what else        s > <     next, previous column to sort by
-              the workload may bind     r         reverse the order
- space        look again now            p         pause
- h ?          this page                 Ctrl-Z    stop; fg goes on
+q             quit                    /      filter by workload, constraint or
+j k ↑ ↓       select a row                   port: a part, or a glob; Esc ends it
+PgUp PgDn     a screen up, down       v      denied, recorded, taken, …, all
+g G           first, last row         s > <  next, previous column to sort by
+Enter         why, and what else      r      reverse the order
+              it may bind             p      pause
+space         look again now          h ?    this page
 
- denied       binds that the policy refused       taken      the port was in use: EADDRINUSE
- recorded     let through, against the policy     listening  a socket is open against the policy
- allowed      what was let through, by workload, port and address
+denied        binds that the policy refused
+recorded      binds against the policy that were let through
+taken         binds that failed because the port was in use (EADDRINUSE)
+listening     sockets that are open and against the policy
+against       bound once, not counted as a violation; the policy is against it
+allowed       everything else that was bound
 
- COUNT is since portwatch was loaded, RATE/S of the last 5 seconds. Port 0: the kernel
- picks one. SCOPE: the policy language's word for the address.\
+COUNT is since portwatch was loaded, RATE/S of the last five seconds. SCOPE is
+the policy language's word for the address. Port 0: the kernel picks one.\
 """
 KEYS = "q quit  ↵ why  / filter  v verdicts  s sort  r reverse  p pause  h help"
 
@@ -160,8 +163,8 @@ def _heading(column: Column, view: View) -> str:
 def _cell(column: Column, row: Row, now: float, process: Process) -> Text:
     match column.name:
         case "verdict":
-            colour = "magenta" if row.kind == "collision" else COLOURS.get(row.verdict, "")
-            return Text(row.word, f"bold {colour}" if row.kind != "bind" else colour)
+            colour = "magenta" if row.kind == "collision" else COLOURS.get(row.verdict, "yellow")
+            return Text(row.word, colour if row.kind == "bind" else f"bold {colour}")
         case "workload":
             return Text(printable(row.workload))
         case "port":
@@ -181,21 +184,22 @@ def _cell(column: Column, row: Row, now: float, process: Process) -> Text:
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
-    """What a column that stretches does not need goes to the next one of them."""
+    """Whom and by whom get what they need, up to a third of the room each; why gets the rest."""
     widths = [column.width for column in columns]
-    stretching = [number for number, column in enumerate(columns) if column.stretches]
-    room = width - sum(widths) - GAP * (len(columns) - 1)
-    for number, column in enumerate(columns):
-        if column.name == "port" and any("udplite" in line[number].plain for line in cells):
-            more = min(max(room, 0), 4)
-            widths[number] += more
-            room -= more
-    for left, number in zip(range(len(stretching), 0, -1), stretching, strict=True):
-        needed = max((cell_len(line[number].plain) for line in cells), default=0) - widths[number]
-        share = room if left == 1 else room * 2 // (left + 1)
-        more = max(min(needed, share), 0) if left > 1 else max(room, 0)
-        widths[number] += more
-        room -= more
+    spare = width - sum(widths) - GAP * (len(columns) - 1)
+    room = spare + sum(column.width for column in columns if column.stretches)
+    names = [column.name for column in columns]
+    for name in ("port", "workload", "process"):
+        if name in names:
+            number = names.index(name)
+            needed = max((line[number].cell_len for line in cells), default=0)
+            most = max(columns[number].width, room // 3 if "constraint" in names else room)
+            wanted = max(len(columns[number].heading), min(needed, most))
+            grown = min(wanted - widths[number], max(spare, 0))
+            widths[number] += grown
+            spare -= grown
+    if spare > 0:
+        widths[names.index("constraint" if "constraint" in names else "workload")] += spare
     return widths
 
 
@@ -204,6 +208,8 @@ def _line(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int
     for cell, column, width in zip(cells, columns, widths, strict=True):
         if line:
             line.append(" " * GAP)
+        if column.name == "workload":
+            cell = _end_of(cell, width)
         if column.to_right:
             cell.truncate(width, overflow="ellipsis")
             cell.pad_left(width - cell.cell_len)
@@ -213,8 +219,20 @@ def _line(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int
     return line
 
 
-def foot(view: View, total: int, typed: str | None) -> Text:
+def _end_of(path: Text, width: int) -> Text:
+    """The end of a long path tells more than its start."""
+    if path.cell_len <= width or not path.plain.startswith("/"):
+        return path
+    rest = path.plain
+    while cell_len(rest) > width - 1:
+        rest = rest[1:]
+    return Text(f"…{rest}")
+
+
+def foot(view: View, total: int, typed: str | None, is_page: bool) -> Text:
     """The filter while it is typed; else the keys, and what is shown of how much."""
+    if is_page:
+        return Text(" Esc back  j k PgUp PgDn scroll", "dim")
     if typed is not None:
         return Text.assemble((" filter: ", "bold"), printable(typed), ("█", ""))
     shown = []
@@ -237,14 +255,26 @@ def nothing(view: View, total: int) -> list[Text]:
     return [Text(" nothing was bound since portwatch was loaded")]
 
 
-def page(title: str, lines: Sequence[str], top: int, height: int) -> tuple[Text, list[Text]]:
+def page(
+    title: str, lines: Sequence[str], top: int, height: int, width: int
+) -> tuple[Text, list[Text]]:
     """A heading, and the lines of a page that fit, a verdict at the head of one in its colour."""
-    heading = Text(f" {title}: Esc goes back, j k scroll ", "reverse")
+    heading = Text(f" {printable(title)}".ljust(width), "reverse")
     texts = []
-    for line in lines[top : top + max(height, 0)]:
+    for line in folded(lines, width)[top : top + max(height, 0)]:
         word = line.partition(" ")[0]
         text = Text(f" {line}")
         if word in COLOURS:
             text.stylize(f"bold {COLOURS[word]}", 1, 1 + len(word))
         texts.append(text)
     return heading, texts
+
+
+def folded(lines: Iterable[str], width: int) -> list[str]:
+    """With those that are too long in several, what follows further in."""
+    found = []
+    for line in lines:
+        further = " " * (len(line) - len(line.lstrip()) + 2)
+        wide = max(width - 1, len(further) + 8)
+        found += wrap(line, wide, subsequent_indent=further, break_on_hyphens=False) or [""]
+    return found

@@ -26,7 +26,7 @@ def why_text(row: Row, process: str, pin_dir: Path) -> list[str]:
         f"  {row.count:,} {_what(row)}" + (f", by {process}" if process else ""),
     ]
     if why(row):
-        lines.append(f"  {why(row)}")
+        lines.append(f"  {'constraint ' if row.constraint else ''}{why(row)}")
     if row.cgroup:
         lines.append(f"  cgroup {row.cgroup}")
     lines.append("")
