@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Hashable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from portwatch.agent.board.cgroup_paths import CgroupPaths
@@ -28,6 +28,7 @@ from portwatch.node.paths import HostPaths
 from portwatch.node.processes import boot_offset_ns, process_comm, started_ns
 
 MAX_REMEMBERED = 16384
+AGENT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class Board:
         self._comms: dict[tuple[int, int], str] = {}
         self._comm_order: deque[tuple[int, int]] = deque()
         self._pins: _OpenPins | None = None
+        self._agent: int | None = None
+        self._agent_started: int | None = None
+        self._agent_due = 0.0
 
     @property
     def is_whole(self) -> bool:
@@ -88,13 +92,19 @@ class Board:
         offset = wall - self._clock.boot_ns()
         rows = count_rows(pins.readings, pins.names, judge, self._paths, offset)
         totals = pins.readings.totals()
-        counts: dict[Hashable, int] = {row.key: row.count for row in rows}
+        keyed = {row.key: row for row in rows}
+        counts: dict[Hashable, int] = {key: row.count for key, row in keyed.items()}
         counts.update(binds_by_verdict(totals))
         rates.take(now, counts)
+        for key, row in keyed.items():
+            row.rate = rates.of(key)
         guard = read_guard(
-            self._pin_dir, pins.readings, judge, totals, {name: rates.of(name) for name in VERDICTS}
+            self._agent_pid(now),
+            pins.readings,
+            judge,
+            totals,
+            {name: rates.of(name) for name in VERDICTS},
         )
-        rows = [replace(row, rate=rates.of(row.key)) for row in rows]
         return Snapshot(wall / 1e9, guard, rows + self._listening.rows, self._listening.trouble)
 
     def look_again(self) -> None:
@@ -135,6 +145,19 @@ class Board:
         if started is None or started - boot_offset_ns(self._host) > at_ns:
             return ""
         return process_comm(directory) or ""
+
+    def _agent_pid(self, now: float) -> int | None:
+        """Looked for, which takes milliseconds, only while none is known to run."""
+        if self._agent is None or self._agent_started != self._started(self._agent):
+            self._agent = None
+            if now >= self._agent_due:
+                self._agent_due = now + AGENT_SECONDS
+                self._agent = self._pin_dir.agent_pid()
+                self._agent_started = self._started(self._agent) if self._agent else None
+        return self._agent
+
+    def _started(self, pid: int) -> int | None:
+        return started_ns(self._host.process(pid))
 
     def _open_pins(self) -> _OpenPins:
         """Those of before, unless others are there by now."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
+from operator import attrgetter
 
 from portwatch.agent.board.cgroup_paths import CgroupPaths
 from portwatch.agent.board.judge import Judge, address_of
@@ -14,6 +15,7 @@ from portwatch.agent.identity.containers import ContainerBook
 from portwatch.kernel import layout
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import ObservedBind, Readings
+from portwatch.policy.words.addresses import Address
 from portwatch.policy.words.scopes import scope_of
 
 ENDED = "(ended)"
@@ -54,17 +56,18 @@ def count_rows(
         place = (names.text(one.workload), one.protocol, one.port)
         constraint = names.text(one.constraint)
         row = rows.make("violation", one.verdict, place, one.count, seen.violating[place])
-        reason = judge.reason(constraint) if judge else ""
-        last_seen = max(rows.seconds(one.last_event_ns) or 0, row.last_seen or 0) or None
-        found.append(replace(row, constraint=constraint, reason=reason, last_seen=last_seen))
+        row.constraint, row.reason = constraint, judge.reason(constraint) if judge else ""
+        row.last_seen = max(rows.seconds(one.last_event_ns) or 0, row.last_seen or 0) or None
+        found.append(row)
     for key, count in readings.collisions().items():
         place = (names.text(key.workload), layout.PROTOCOL_NAMES[key.protocol], key.port)
         row = rows.make("collision", "", place, count, seen.counted[place])
-        found.append(replace(row, reason="the port was taken (EADDRINUSE)"))
+        row.reason = "the port was taken (EADDRINUSE)"
+        found.append(row)
     for (place, constraint), binds in seen.against.items():
         row = rows.make("bind", "against", place, _sum(binds), binds)
-        reason = judge.reason(constraint) if judge else ""
-        found.append(replace(row, constraint=constraint, reason=reason))
+        row.constraint, row.reason = constraint, judge.reason(constraint) if judge else ""
+        found.append(row)
     for counted_as, places in seen.within.items():
         # Under an earlier policy, violations may have been among them.
         not_these = max(violated[counted_as] - _sum(seen.violating[counted_as]), 0)
@@ -87,15 +90,15 @@ def _sort_out(
     seen = _Seen()
     for bind in observed:
         path = paths.get(bind.cgroup)
-        name = ENDED if path is None else shown_name(path, ContainerBook())
-        place = counted = (name, bind.protocol, bind.port)
-        constraint = ""
-        if judge is not None and path is not None:
-            judged = judge.judge(bind, path)
-            counted = (judged.counted_as, bind.protocol, bind.port)
-            constraint = judged.constraint
-            if judged.is_own_name:
-                place = counted
+        judged = judge.judge(bind, path) if judge and path else None
+        constraint = judged.constraint if judged else ""
+        if judged and judged.is_own_name:
+            place = counted = (judged.counted_as, bind.protocol, bind.port)
+        else:
+            name = shown_name(path, ContainerBook()) if path else ENDED
+            place = counted = (name, bind.protocol, bind.port)
+            if judged:
+                counted = (judged.counted_as, bind.protocol, bind.port)
         seen.counted[counted].append(bind)
         if constraint and counted in violated:
             seen.violating[counted].append(bind)
@@ -106,10 +109,12 @@ def _sort_out(
     return seen
 
 
-def _by_scope(binds: Iterable[ObservedBind]) -> Iterable[list[ObservedBind]]:
+def _by_scope(binds: list[ObservedBind]) -> Iterable[list[ObservedBind]]:
+    if len(binds) == 1:
+        return [binds]
     found: dict[str, list[ObservedBind]] = defaultdict(list)
     for bind in binds:
-        found[scope_of(address_of(bind))].append(bind)
+        found[bound_scope(bind)].append(bind)
     return found.values()
 
 
@@ -135,15 +140,30 @@ class _Rows:
         row = Row(kind, verdict, *place, count)
         if not binds:
             return row
-        latest = max(binds, key=lambda bind: bind.last_ns)
-        scopes = sorted({scope_of(address_of(bind)) for bind in binds})
-        return replace(
-            row,
-            scope=",".join(scopes),
-            address=str(address_of(latest)),
-            last_seen=self.seconds(latest.last_ns),
-            cgroup=self._paths.get(latest.cgroup, ""),
-            pid=latest.pid,
-            uid=latest.uid,
-            first_ns=latest.first_ns,
-        )
+        latest = max(binds, key=last_ns_of)
+        row.scope = ",".join(sorted({bound_scope(bind) for bind in binds}))
+        row.address = address_text(latest.address, latest.dual)
+        row.last_seen = self.seconds(latest.last_ns)
+        row.cgroup = self._paths.get(latest.cgroup, "")
+        row.pid, row.uid, row.first_ns = latest.pid, latest.uid, latest.first_ns
+        return row
+
+
+last_ns_of = attrgetter("last_ns")
+
+
+def bound_scope(bind: ObservedBind) -> str:
+    """The language's word for the address."""
+    return _scope(bind.address, bind.dual)
+
+
+@lru_cache(4096)
+def _scope(packed: bytes, dual: bool) -> str:
+    return scope_of(address_of(packed, dual))
+
+
+@lru_cache(4096)
+def address_text(packed: bytes, dual: bool) -> str:
+    """As commands take it: `::` is the dual-stack wildcard."""
+    text = str(Address.from_packed(packed))
+    return f"{text}/v6only" if text == "::" and not dual else text

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from portwatch.agent.board.judge import Judge
-from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, Totals
 
 VERDICTS = ("allowed", "denied", "recorded")
@@ -71,18 +70,18 @@ def binds_by_verdict(totals: Totals) -> dict[str, int]:
 
 
 def read_guard(
-    pin_dir: PinDir,
+    agent_pid: int | None,
     readings: Readings,
     judge: Judge | None,
     totals: Totals,
     rates: dict[str, float | None],
 ) -> Guard:
-    """Look at hooks and agent; the rest is handed in."""
+    """Look at the hooks; the rest is handed in."""
     hooks = readings.hooks()
     return Guard(
         hooks={hook.name: hook.attached for hook in hooks},
         gone=tuple(hook.name for hook in hooks if hook.required and not hook.attached),
-        agent_pid=pin_dir.agent_pid(),
+        agent_pid=agent_pid,
         policy=judge.stored.origin if judge else "",
         sha256=judge.policy.sha256 if judge else "",
         mode=judge.policy.mode if judge else "",

@@ -93,7 +93,7 @@ class Judge:
         place, named = self._classified(path)
         subject = self._accounts.subject(place, bind.uid, MAX_ID + 1, is_host, None)
         protocol = "tcp" if bind.protocol == "mptcp" else bind.protocol
-        endpoint = Endpoint(protocol, bind.port, address_of(bind))
+        endpoint = Endpoint(protocol, bind.port, address_of(bind.address, bind.dual))
         decision = self._lookups.decide(subject, endpoint)
         against = decision.constraint if decision.verdict != "allowed" else None
         name = self._lookups.workload(subject) or named
@@ -109,9 +109,9 @@ class Judge:
         return path, shown_name(path, ContainerBook())
 
 
-def address_of(bind: ObservedBind) -> Address:
+def address_of(packed: bytes, dual: bool) -> Address:
     """The address that was asked for."""
-    return DUAL if bind.dual else Address.from_packed(bind.address)
+    return DUAL if dual else Address.from_packed(packed)
 
 
 def live_generation(pin_dir: PinDir) -> int:

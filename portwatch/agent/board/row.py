@@ -17,7 +17,7 @@ WORDS = ("denied", "recorded", "taken", "listening", "against", "allowed")
 Key = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """Binds alike. What is not known is empty, or None.
 

@@ -29,7 +29,7 @@ from portwatch.cli.verdict_style import COLOURS
 
 HELP = """\
 q             quit                    /      filter by workload, constraint or
-j k ↑ ↓       select a row                   port: a part, or a glob; Esc ends it
+j k ↑ ↓       select a row                   port: part or glob; Esc ends it
 PgUp PgDn     a screen up, down       v      denied, recorded, taken, …, all
 g G           first, last row         s > <  next, previous column to sort by
 Enter         why, and what else      r      reverse the order
@@ -184,16 +184,17 @@ def _cell(column: Column, row: Row, now: float, process: Process) -> Text:
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
-    """Whom and by whom get what they need, up to a third of the room each; why gets the rest."""
+    """Whom and by whom get what they need, up to an even share each; why gets the rest."""
     widths = [column.width for column in columns]
     spare = width - sum(widths) - GAP * (len(columns) - 1)
     room = spare + sum(column.width for column in columns if column.stretches)
     names = [column.name for column in columns]
+    share = sum(column.stretches for column in columns)
     for name in ("port", "workload", "process"):
         if name in names:
             number = names.index(name)
             needed = max((line[number].cell_len for line in cells), default=0)
-            most = max(columns[number].width, room // 3 if "constraint" in names else room)
+            most = max(columns[number].width, room // share)
             wanted = max(len(columns[number].heading), min(needed, most))
             grown = min(wanted - widths[number], max(spare, 0))
             widths[number] += grown
