@@ -55,6 +55,7 @@ def explain(
     """
     from portwatch.agent.identity.account_words import AccountWords
     from portwatch.cli.endpoint_text import parse_endpoint
+    from portwatch.cli.patience import patience
     from portwatch.cli.subject_options import find_subject
     from portwatch.policy.decide import workload_name
     from portwatch.policy.source.load import load_policy
@@ -67,9 +68,10 @@ def explain(
         from portwatch.kernel.pins import PinDir
 
         policy, _ = policy_in_kernel(PinDir(pin_dir))
-    asked = find_subject(subject, AccountWords.of(policy))
-    who = asked.subject
-    answer = answer_to(policy, asked, endpoint, port, address)
+    with patience("looking who runs here"):
+        asked = find_subject(subject, AccountWords.of(policy))
+        who = asked.subject
+        answer = answer_to(policy, asked, endpoint, port, address)
     decision, steps = answer.decision, answer.steps
     if as_json:
         facts = {

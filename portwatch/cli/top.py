@@ -73,6 +73,7 @@ def top(
     """
     from portwatch.agent.board.board import Board
     from portwatch.cli.enforcement import HOST, cgroup_tree
+    from portwatch.cli.patience import patience
     from portwatch.cli.screen.view import View
     from portwatch.kernel.pins import PinDir
 
@@ -92,7 +93,8 @@ def top(
             colour = not os.environ.get("NO_COLOR")
             LiveScreen(board, selector, pin_dir, view, pause, frames, colour).run(first)
             return
-        _wait_until(board, selector, WHOLE_SECONDS, whole=True)
+        with patience("looking at what listens"):
+            _wait_until(board, selector, WHOLE_SECONDS, whole=True)
         shown = 0
         while True:
             _print(board, board.read(), view, as_json, is_first=not shown)
