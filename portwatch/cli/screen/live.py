@@ -8,12 +8,20 @@ import signal
 import time
 from pathlib import Path
 
-from rich.text import Text
-
 from portwatch.agent.board.board import Board, Snapshot
 from portwatch.cli.screen.frames import Frames
 from portwatch.cli.screen.keys import Keys
-from portwatch.cli.screen.paint import HELP, Painter, folded, foot, head, nothing, page, table
+from portwatch.cli.screen.paint import (
+    HELP,
+    Painter,
+    filled,
+    folded,
+    foot,
+    head,
+    nothing,
+    page,
+    table,
+)
 from portwatch.cli.screen.signals import Signals
 from portwatch.cli.screen.terminal import Terminal
 from portwatch.cli.screen.view import View
@@ -123,8 +131,11 @@ class LiveScreen:
             now = self._snapshot.time if self._snapshot else 0
             heading, lines = table(self._view, self._room, width, now, self._board.process_of)
             lines = lines or nothing(self._view, total)
-        lines += [Text("")] * (self._room - len(lines))
-        texts += [heading, *lines, foot(self._view, total, self._typed, self._page is not None)]
+        texts += [
+            heading,
+            *filled(lines, self._room),
+            foot(self._view, total, self._typed, self._page is not None),
+        ]
         frame = self._frames.draw(self._painter.lines(texts[:height], width), size)
         if frame:
             terminal.write(frame)

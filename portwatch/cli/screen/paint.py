@@ -256,6 +256,11 @@ def nothing(view: View, total: int) -> list[Text]:
     return [Text(" nothing was bound since portwatch was loaded")]
 
 
+def filled(lines: list[Text], height: int) -> list[Text]:
+    """With empty lines up to that height."""
+    return lines + [Text("") for _ in range(height - len(lines))]
+
+
 def page(
     title: str, lines: Sequence[str], top: int, height: int, width: int
 ) -> tuple[Text, list[Text]]:
