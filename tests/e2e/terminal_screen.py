@@ -20,10 +20,15 @@ PATIENCE_SECONDS = 30.0
 
 
 class TerminalScreen:
-    """Runs `portwatch` with these arguments; close it after use."""
+    """Runs `portwatch` with these arguments, by way of the command `before`; close it after use."""
 
     def __init__(
-        self, arguments: Sequence[object], columns: int = 80, lines: int = 24, **environment: str
+        self,
+        arguments: Sequence[object],
+        columns: int = 80,
+        lines: int = 24,
+        before: Sequence[str] = (),
+        **environment: str,
     ) -> None:
         self._ours, self._theirs = pty.openpty()  # theirs stays open: its settings can be read
         self.screen = pyte.Screen(columns, lines)
@@ -32,7 +37,7 @@ class TerminalScreen:
         self._set_size(columns, lines)
         self.settings_before = termios.tcgetattr(self._theirs)
         self.process = subprocess.Popen(
-            [PORTWATCH, *map(str, arguments)],
+            [*before, PORTWATCH, *map(str, arguments)],
             stdin=self._theirs,
             stdout=self._theirs,
             stderr=self._theirs,
