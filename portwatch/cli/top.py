@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -67,7 +68,7 @@ def top(
     policy, and what is let through. Works with an agent running or without; `h` lists the keys.
 
     In a pipe or a file, a plain table for each reading, and with --json an object a line: one, or
-    as many as --count and --interval say. A rate needs two readings.
+    as many as --count and --interval say.
 
     Exit status 3 where nothing is loaded.
     """
@@ -87,6 +88,7 @@ def top(
         closing(Board(PinDir(pin_dir), cgroup_tree(), HOST, selector)) as board,
     ):
         first = board.read()
+        gc.freeze()  # modules need no looking through at every reading of a thousand rows
         if is_live:
             from portwatch.cli.screen.live import LiveScreen
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Hashable, Mapping
 
 WINDOW_SECONDS = 5.0
+LEAST_SECONDS = 0.05
 
 
 class Rates:
@@ -23,9 +24,10 @@ class Rates:
             self._readings.popleft()
 
     def of(self, key: Hashable) -> float | None:
-        """Per second; None after a single reading. What is new has come from nothing."""
+        """Per second; None before there is a stretch to tell it by. What is new has come from
+        nothing."""
         then, oldest = self._readings[0]
-        if len(self._readings) < 2 or self._now <= then:
+        if self._now - then < LEAST_SECONDS:
             return None
         grown = self._readings[-1][1].get(key, 0) - oldest.get(key, 0)
         return max(grown, 0) / (self._now - then)
