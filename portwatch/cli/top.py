@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import selectors
@@ -88,7 +87,6 @@ def top(
         closing(Board(PinDir(pin_dir), cgroup_tree(), HOST, selector)) as board,
     ):
         first = board.read()
-        gc.freeze()  # modules need no looking through at every reading of a thousand rows
         if is_live:
             from portwatch.cli.screen.live import LiveScreen
 
