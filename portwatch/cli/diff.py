@@ -12,6 +12,7 @@ from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.errors import UsageError
 
 if TYPE_CHECKING:
+    from portwatch.cli.patience import patience
     from portwatch.policy.difference.difference import Difference
     from portwatch.policy.model import Policy
 
@@ -42,10 +43,11 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
         raise UsageError("diff takes two policies", hint="portwatch diff OLD NEW")
     new = load_policy(paths[-1])
     old = load_policy(paths[0]) if paths[1:] else _in_kernel(pin_dir)
-    for policy in (old, new):
-        accounts = accounts_of(policy)
-        compile_policy(policy, accounts)  # refuses what no kernel would take
-    difference = Difference(old, new, accounts)
+    with patience("comparing"):
+        for policy in (old, new):
+            accounts = accounts_of(policy)
+            compile_policy(policy, accounts)  # refuses what no kernel would take
+        difference = Difference(old, new, accounts)
     if as_json:
         from portwatch.cli.difference_facts import difference_facts
 

@@ -107,12 +107,14 @@ def _live(
 ) -> list[SeenBind]:
     from portwatch.agent.lint.machine_binds import MachineBinds
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines, require_root
+    from portwatch.cli.patience import patience
     from portwatch.kernel.pins import PinDir
 
     require_root()
     sockets = parse_engines(engines)
     machine = MachineBinds(PinDir(pin_dir), cgroup_tree(), HOST, accounts, sockets)
-    binds = machine.find(since)
+    with patience("looking at this machine"):
+        binds = machine.find(since)
     for note in machine.notes:
         click.echo(f"portwatch: warning: {note}", err=True)
     _tell_left_out(machine.left_out)

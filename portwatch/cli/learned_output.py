@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from portwatch.cli.patience import patience
 from portwatch.cli.whole_file import replace_file
 from portwatch.errors import PolicyError, UsageError
 from portwatch.policy.learn.bind import SeenBind
@@ -21,10 +22,11 @@ from portwatch.policy.tables.compile import Accounts, compile_policy
 
 def print_policy(binds: Sequence[SeenBind], accounts: Accounts, slack: int, as_json: bool) -> None:
     """A whole policy on stdout."""
-    learned = learn(binds, slack)
-    text = policy_text(learned, slack)
     try:
-        compile_policy(parse_policy([("learned.yaml", text)]), accounts)
+        with patience("writing the policy"):
+            learned = learn(binds, slack)
+            text = policy_text(learned, slack)
+            compile_policy(parse_policy([("learned.yaml", text)]), accounts)
     except PolicyError as err:
         raise UsageError(
             f"what was seen does not fit one policy: {err.problems[0].message}",

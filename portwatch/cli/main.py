@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Why a bind is allowed, denied or recorded."),
     "listeners": ("listeners", "What listens now, whose it is, and what the policy says."),
     "events": ("events", "The event stream of the running agent."),
+    "top": ("top", "A live screen: who binds what, violations first."),
     "doctor": ("doctor", "Can this machine run portwatch, and if not, how to mend it."),
     "diff": ("diff", "What changes between two policies, by meaning."),
     "test": ("run_cases", "The tests of a policy: binds, and the verdicts expected."),

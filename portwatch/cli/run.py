@@ -84,6 +84,7 @@ def run(
         removed_on_failure,
         require_root,
     )
+    from portwatch.cli.patience import patience
     from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir
 
@@ -106,7 +107,8 @@ def run(
 
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
-                    loading.finish()
+                    with patience("compiling and loading the programs"):
+                        loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
                         serve(

@@ -37,7 +37,7 @@ ONE_PLACE = {
     },
     "h2": {"node/engines/grpc_channel.py"},
     "inotify_simple": {"agent/path_watch.py"},
-    "rich": {"cli/tables.py"},
+    "rich": {"cli/tables.py", "cli/screen/paint.py"},
 }
 
 
