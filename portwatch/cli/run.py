@@ -103,9 +103,9 @@ def run(
             signal.signal(number, _end_early)  # until Agent.run() has its own
         pins.create()
         with pins.serving():
-            from portwatch.cli.serve import serve  # takes its time, in which the programs compile
-
             try:
+                from portwatch.cli.serve import serve  # takes its time; the programs compile
+
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
                     below = tree.path_below(target)
