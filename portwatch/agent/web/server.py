@@ -203,10 +203,18 @@ class WebServer:
     # Requests and answers.
 
     def _advance(self, connection: Connection) -> None:
-        try:
+        def step() -> None:
             while request := connection.advance(time.monotonic()):
                 self._begin(connection, request)
             self._await(connection)
+
+        self._try(connection, step)
+
+    def _try(self, connection: Connection, step: Callable[[], None]) -> None:
+        if connection not in self._crowd:  # dropped for another one's sake meanwhile
+            return
+        try:
+            step()
         except Gone:
             self._drop(connection)
         except Exception:  # one client must not end the server for all
@@ -266,7 +274,7 @@ class WebServer:
         then: Tell,
     ) -> None:
         def tell(result: Any) -> None:
-            then(result)
+            self._try(connection, lambda: then(result))
             self._advance(connection)
 
         if not worker.ask(key, work, tell):

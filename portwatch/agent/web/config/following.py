@@ -44,7 +44,7 @@ class FollowedConfig:
             config = load_web_config(self._path)
             if bool(config.tls) != bool(self.config.tls):
                 raise UsageError("TLS begins or ends only with the agent: restart it")
-        except PortwatchError as err:
+        except (PortwatchError, OSError) as err:  # OSError: a file that goes while it is read
             self.successful = False
             log.warning("the web configuration in force is kept: %s", err)
             return

@@ -56,6 +56,32 @@ def tls_context(spec: TlsSpec, files: Sequence[Path]) -> ssl.SSLContext:
     Raises UsageError, naming the file that cannot be used.
     """
     certificate, key, *authority = files
+    try:
+        context = _without_files(spec)
+    except (ssl.SSLError, ValueError) as err:  # OpenSSL may be built, or told, to have fewer
+        raise UsageError(f"OpenSSL refuses these ciphers or this curve: {err}") from err
+    _check_readable(certificate, "certificate")
+    _check_private(key)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except _Encrypted:
+        raise UsageError(f"the key {key} is encrypted", hint="portwatch takes plain keys") from None
+    except OSError as err:
+        raise UsageError(
+            f"cannot use the certificate {certificate} with the key {key}: {_reason(err)}",
+            hint="both are PEM, and the key is the certificate's",
+        ) from err
+    if authority:
+        _check_readable(authority[0], "client CA")
+        context.verify_mode = _VERIFY[spec.client_auth_type]
+        try:
+            context.load_verify_locations(authority[0])
+        except OSError as err:
+            raise UsageError(f"cannot use the client CA {authority[0]}: {_reason(err)}") from err
+    return context
+
+
+def _without_files(spec: TlsSpec) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[spec.min_version]
     context.maximum_version = _VERSIONS[spec.max_version]
@@ -71,24 +97,6 @@ def tls_context(spec: TlsSpec, files: Sequence[Path]) -> ssl.SSLContext:
     if spec.curve_preferences:
         context.set_ecdh_curve(CURVES[spec.curve_preferences[0]])
     context.set_alpn_protocols(["http/1.1"])
-    _check_readable(certificate, "certificate")
-    _check_private(key)
-    try:
-        context.load_cert_chain(certificate, key, password=_no_passphrase)
-    except _Encrypted:
-        raise UsageError(f"the key {key} is encrypted", hint="portwatch takes plain keys") from None
-    except ssl.SSLError as err:
-        raise UsageError(
-            f"cannot use the certificate {certificate} with the key {key}: {_reason(err)}",
-            hint="both are PEM, and the key is the certificate's",
-        ) from err
-    if authority:
-        _check_readable(authority[0], "client CA")
-        context.verify_mode = _VERIFY[spec.client_auth_type]
-        try:
-            context.load_verify_locations(authority[0])
-        except ssl.SSLError as err:
-            raise UsageError(f"cannot use the client CA {authority[0]}: {_reason(err)}") from err
     return context
 
 
@@ -130,5 +138,7 @@ def _no_passphrase() -> str:
     raise _Encrypted
 
 
-def _reason(err: ssl.SSLError) -> str:
+def _reason(err: OSError) -> str:
+    if not isinstance(err, ssl.SSLError):
+        return err.strerror or str(err)
     return (err.reason or "no PEM in it").replace("_", " ").lower()
