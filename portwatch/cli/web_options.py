@@ -25,7 +25,7 @@ class WebOptions:
 
     @classmethod
     def parse(cls, listens: Sequence[str], systemd: bool, config: Path | None) -> WebOptions:
-        """Check them, and read the configuration; UsageError or PolicyError."""
+        """Check them, and read the configuration; UsageError or WebConfigError."""
         for listen in listens:
             parse_listen(listen)
         followed = None

@@ -173,6 +173,7 @@ def test_bad_configuration_ends_run(shared: Sandbox) -> None:
     assert agent.wait() == 2
     agent.close()
     assert f"{config}:1:1: unknown key `basic_auth_user`; did you mean" in agent.log
+    assert "portwatch: 1 error in the web configuration" in agent.log
 
 
 PASS_SOCKET = """

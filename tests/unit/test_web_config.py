@@ -10,7 +10,7 @@ import pytest
 
 from portwatch.agent.web.config.file import load_web_config
 from portwatch.agent.web.config.following import FollowedConfig
-from portwatch.errors import PolicyError, PortwatchError, UsageError
+from portwatch.errors import PortwatchError, UsageError, WebConfigError
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 TLS = "tls_server_config:\n  cert_file: tls.pem\n  key_file: tls.key\n"
@@ -105,7 +105,7 @@ BAD = {
 @pytest.mark.parametrize("text", BAD)
 def test_mistakes_have_their_place(folder: Path, text: str) -> None:
     """A mistake is told with line, column and, where there is one, the nearest word."""
-    with pytest.raises(PolicyError) as refused:
+    with pytest.raises(WebConfigError) as refused:
         load_web_config(write(folder, text))
     assert BAD[text] in str(refused.value)
 

@@ -13,7 +13,7 @@ from portwatch.agent.web.basic_auth import require_bcrypt
 from portwatch.agent.web.config.settings import WebConfig
 from portwatch.agent.web.config.shape import HeadersSpec, TlsSpec, WebSpec
 from portwatch.agent.web.config.tls import CIPHERS, CURVES, tls_context
-from portwatch.errors import UsageError
+from portwatch.errors import PolicyError, UsageError, WebConfigError
 from portwatch.policy.source.document import Document, read_document
 from portwatch.policy.source.problems import Problems, quote
 from portwatch.policy.source.shape import report_shape
@@ -28,12 +28,12 @@ _VERIFIED = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
 
 
 def load_web_config(path: Path) -> WebConfig:
-    """Read it and the files that it names, which stand relative to it; PolicyError with every
+    """Read it and the files that it names, which stand relative to it; WebConfigError with every
     problem of the text, UsageError where a file cannot be used."""
-    problems = Problems()
-    document = read_document(str(path), _read(path), problems)
-    spec = _checked(document, problems) if document else WebSpec()
-    problems.raise_if_any()
+    try:
+        spec = _parse(path)
+    except PolicyError as err:
+        raise WebConfigError(err.problems) from None
     files, context, sans = [path], None, frozenset[str]()
     if tls := spec.tls_server_config:
         named = (tls.cert_file, tls.key_file, tls.client_ca_file)
@@ -65,6 +65,14 @@ def _read(path: Path) -> bytes:
             f"cannot read the web configuration {path}: {reason}",
             hint="check --web.config.file and the file's permissions",
         ) from err
+
+
+def _parse(path: Path) -> WebSpec:
+    problems = Problems()
+    document = read_document(str(path), _read(path), problems)
+    spec = _checked(document, problems) if document else WebSpec()
+    problems.raise_if_any()
+    return spec
 
 
 def _checked(document: Document, problems: Problems) -> WebSpec:

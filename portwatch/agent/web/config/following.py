@@ -20,7 +20,7 @@ class FollowedConfig:
     what cannot be read now changes nothing but that, and is said once."""
 
     def __init__(self, path: Path) -> None:
-        """Read it for the first time: PolicyError or UsageError."""
+        """Read it for the first time: WebConfigError or UsageError."""
         self._path = path
         self.config = load_web_config(path)
         self._signature = _signature(self.config.files)
