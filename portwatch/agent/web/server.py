@@ -42,7 +42,8 @@ STOP_SECONDS = 2.0
 MAX_WAITING = 32
 """Half of the connections: the others can still be read, and go when another client comes."""
 
-MAX_PASSWORDS_WAITING = 16
+MAX_PASSWORDS_WAITING = 8
+"""Two seconds of guesses at cost 10: who has a good password and is new waits behind them."""
 _GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
 
 _BUSY = text("busy; try again", HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))
