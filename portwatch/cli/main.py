@@ -160,7 +160,7 @@ def _show(err: PortwatchError, as_json: bool) -> None:
         for problem in err.problems:
             click.echo(str(problem), err=True)
         count = len(err.problems)
-        click.echo(f"portwatch: {count} error{'s' * (count != 1)} in the policy", err=True)
+        click.echo(f"portwatch: {count} error{'s' * (count != 1)} in {err.what}", err=True)
     else:
         click.echo(f"portwatch: {err}", err=True)
 
