@@ -17,7 +17,7 @@ from grafana.dashboard import dashboard_json
 from grafana.links import RUNBOOKS
 
 GRID_WIDTH = 24
-BUILT_IN = {"__range", "__interval", "__rate_interval", "__data", "__field"}
+BUILT_IN = {"__all", "__range", "__interval", "__rate_interval", "__data"}
 UNITS = {"none", "s", "ops", "bytes", "percentunit"}
 
 
