@@ -16,9 +16,12 @@ from portwatch.cli.options import (
     cgroup_option,
     collisions_option,
     engines_option,
+    listen_option,
     mode_option,
     pin_dir_option,
     policy_option,
+    systemd_socket_option,
+    web_config_option,
 )
 
 
@@ -26,13 +29,9 @@ from portwatch.cli.options import (
 @policy_option
 @cgroup_option
 @mode_option
-@click.option(
-    "--listen",
-    default="127.0.0.1:9477",
-    show_default=True,
-    metavar="ADDR:PORT",
-    help="Where /metrics, /healthz and /readyz are served.",
-)
+@listen_option
+@systemd_socket_option
+@web_config_option
 @click.option("--keep", is_flag=True, help="Leave enforcement up at the end.")
 @click.option(
     "--events",
@@ -61,7 +60,9 @@ def run(
     policy: Path | None,
     cgroup: Path | None,
     mode: Literal["enforce", "record"] | None,
-    listen: str,
+    listens: tuple[str, ...],
+    systemd_socket: bool,
+    web_config: Path | None,
     keep: bool,
     events_path: str | None,
     max_series: int,
@@ -76,7 +77,6 @@ def run(
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.agent.web.server import parse_listen
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
@@ -84,11 +84,12 @@ def run(
         removed_on_failure,
         require_root,
     )
+    from portwatch.cli.web_options import WebOptions
     from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir
 
     require_root()
-    parse_listen(listen)
+    web = WebOptions.parse(listens, systemd_socket, web_config)
     sockets = parse_engines(engines)
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
@@ -102,15 +103,15 @@ def run(
             signal.signal(number, _end_early)  # until Agent.run() has its own
         pins.create()
         with pins.serving():
-            from portwatch.cli.serve import serve  # takes its time, in which the programs compile
-
             try:
+                from portwatch.cli.serve import serve  # takes its time; the programs compile
+
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
                         serve(
-                            *(pins, tree, source, loaded, listen, max_series, emit, check),
+                            *(pins, tree, source, loaded, web, max_series, emit, check),
                             sockets,
                             log_binds,
                         )

@@ -12,11 +12,13 @@ from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
+from portwatch.agent.metrics.web import WebConfigCollector
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
 from portwatch.agent.web.pages import agent_pages
 from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
+from portwatch.cli.web_options import WebOptions
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
@@ -32,7 +34,7 @@ def serve(
     tree: CgroupTree,
     source: PolicySource,
     loaded: LoadedPolicy,
-    listen: str,
+    web: WebOptions,
     max_series: int,
     emit: Emit,
     beside: SideWork,
@@ -59,15 +61,19 @@ def serve(
         )
         with closing(agent):
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
-            web = WebServer(listen, make_registry(collector), agent_pages(agent.unready_reason))
+            registry = make_registry(collector)
+            if web.config:
+                registry.register(WebConfigCollector(web.config))
+            pages = agent_pages(agent.unready_reason)
+            server = WebServer(web.open(), registry, pages, web.config)
             try:
                 agent.publish(loaded)
-                web.start()
+                server.start()
                 click.echo(
                     f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
-                    f"{web.url}/metrics; Ctrl-C ends it",
+                    f"{' and '.join(url + '/metrics' for url in server.urls)}; Ctrl-C ends it",
                     err=True,
                 )
                 agent.run(beside)
             finally:
-                web.stop()
+                server.stop()

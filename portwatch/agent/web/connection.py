@@ -1,0 +1,220 @@
+"""One client's connection: bytes to requests, answers to bytes, and until when it may take.
+
+It never blocks, and it holds one request and one answer at a time: what a client sends ahead
+stays in the kernel's buffer.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from email.utils import formatdate
+from enum import Enum
+from http import HTTPStatus
+from math import inf
+from selectors import EVENT_READ, EVENT_WRITE
+
+import h11
+
+from portwatch.agent.web.answer import Answer, Headers, text
+from portwatch.agent.web.config.settings import WebConfig
+from portwatch.agent.web.config.tls import has_allowed_name
+from portwatch.agent.web.request import Request
+from portwatch.agent.web.site import response_headers
+
+HEAD_SECONDS = 10.0
+"""For the TLS handshake and the first request's head together; for a later head alone."""
+
+IDLE_SECONDS = 120.0
+"""Between requests: twice the longest usual scrape interval."""
+
+WRITE_SECONDS = 30.0
+LINGER_SECONDS = 1.0
+HEAD_BYTES = 16384
+SEND_BUFFER_BYTES = 131072
+"""A slow reader's answer waits here once and not in megabytes of kernel memory."""
+
+_CHUNK_BYTES = 16384  # one TLS record
+_CHUNKS_A_TURN = 32
+
+
+class Stage(Enum):
+    """What a connection waits for."""
+
+    HANDSHAKE = "TLS"
+    HEAD = "the head of a request"
+    IDLE = "the next request"
+    ANSWERING = "a worker"
+    WRITING = "the client to read"
+    CLOSING = "the client to read the last of it, and close"
+
+
+class Gone(Exception):
+    """Nothing more can come of this connection."""
+
+
+class Connection:
+    """`since` is when its stage began, `deadline` when it has to be over."""
+
+    def __init__(self, accepted: socket.socket, config: WebConfig, now: float) -> None:
+        """Raises OSError where the client is gone already."""
+        accepted.setblocking(False)
+        if accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._allowed_sans = config.allowed_sans
+        self.socket: socket.socket | ssl.SSLSocket = accepted
+        self._enter(Stage.HEAD, now, HEAD_SECONDS)
+        if config.tls:
+            self.socket = config.tls.wrap_socket(
+                accepted, server_side=True, do_handshake_on_connect=False
+            )
+            self._enter(Stage.HANDSHAKE, now, HEAD_SECONDS)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+        self._unsent: list[memoryview] = []
+        self._head_only = False
+        self._tls_wants = 0
+        self.body = b""
+
+    @property
+    def wanted_events(self) -> int:
+        """What to wait for, by `selectors`; 0 where nothing that the client does matters."""
+        if self.stage is Stage.ANSWERING:
+            return 0
+        if self._tls_wants:
+            return self._tls_wants
+        return EVENT_WRITE if self.stage is Stage.WRITING else EVENT_READ
+
+    def advance(self, now: float) -> Request | None:
+        """Do what can be done without waiting; a request, where its head is complete.
+
+        Raises Gone where nothing more can come.
+        """
+        try:
+            self._tls_wants = 0
+            if self.stage is Stage.HANDSHAKE:
+                self._shake_hands()
+            if self.stage is Stage.WRITING:
+                self._write(now)
+            if self.stage in (Stage.HEAD, Stage.IDLE):
+                return self._read_head(now)
+            if self.stage is Stage.CLOSING and not self.socket.recv(_CHUNK_BYTES):
+                raise Gone
+        except ssl.SSLWantReadError:
+            self._tls_wants = EVENT_READ
+        except ssl.SSLWantWriteError:
+            self._tls_wants = EVENT_WRITE
+        except BlockingIOError:
+            pass
+        except (OSError, ValueError) as err:  # ValueError: `ssl` has none left to speak with
+            raise Gone from err
+        return None
+
+    def answer(
+        self, answer: Answer, configured: Headers, now: float, *, last: bool = False
+    ) -> None:
+        """Queue the answer to the request that `advance` gave; `advance` then writes it. `last`: no
+        other request is taken after it."""
+        headers = [
+            *response_headers(answer, configured),
+            ("Date", formatdate(usegmt=True)),
+            ("Server", "portwatch"),
+            ("Content-Length", str(len(answer.body))),
+        ]
+        if last or self._http.their_state is not h11.DONE:  # a body, which nobody will read
+            headers.append(("Connection", "close"))
+        response = h11.Response(status_code=answer.status.value, headers=headers)
+        parts = [self._http.send(response)]
+        if not self._head_only:
+            self.body = answer.body
+            parts += self._http.send_with_data_passthrough(h11.Data(data=answer.body)) or ()
+        parts += self._http.send_with_data_passthrough(h11.EndOfMessage()) or ()
+        self._unsent = [memoryview(part) for part in parts if part]
+        self._enter(Stage.WRITING, now, WRITE_SECONDS)
+
+    def close(self) -> None:
+        """Close it now."""
+        self._unsent.clear()
+        self.body = b""
+        self.socket.close()
+
+    def _enter(self, stage: Stage, now: float, seconds: float) -> None:
+        self.stage = stage
+        self.since = now
+        self.deadline = now + seconds
+
+    def _shake_hands(self) -> None:
+        """What is read before this is through is never looked at."""
+        tls = self.socket
+        assert isinstance(tls, ssl.SSLSocket)
+        tls.do_handshake()
+        if self._allowed_sans and not has_allowed_name(tls.getpeercert(), self._allowed_sans):
+            raise Gone
+        self.stage = Stage.HEAD  # within the same deadline
+
+    def _read_head(self, now: float) -> Request | None:
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as err:
+                self._refuse(err, now)
+                return None
+            if isinstance(event, h11.Request):
+                return self._begin(event)
+            if event is not h11.NEED_DATA:
+                raise Gone  # the client has closed, between requests or before the first
+            self._http.receive_data(self.socket.recv(_CHUNK_BYTES))
+            if self.stage is Stage.IDLE:
+                self._enter(Stage.HEAD, now, HEAD_SECONDS)
+
+    def _begin(self, event: h11.Request) -> Request:
+        self._head_only = event.method == b"HEAD"
+        if not _has_body(event):
+            self._http.next_event()  # its end
+        self.stage = Stage.ANSWERING
+        self.deadline = inf
+        return Request.parse(event.method, event.target, dict(event.headers))
+
+    def _refuse(self, err: h11.RemoteProtocolError, now: float) -> None:
+        """Say what is wrong with what is no request, where that can still be said."""
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            raise Gone from err
+        status = HTTPStatus(err.error_status_hint)
+        self._head_only = False
+        self.answer(text(status.phrase.lower(), status), (), now)
+        self._write(now)
+
+    def _write(self, now: float) -> None:
+        for _ in range(_CHUNKS_A_TURN):
+            if not self._unsent:
+                break
+            chunk = self._unsent[0]
+            sent = self.socket.send(chunk[:_CHUNK_BYTES])
+            self._unsent[0] = chunk[sent:]
+            if sent == len(chunk):
+                del self._unsent[0]
+        if not self._unsent:
+            self.body = b""
+            self._after_answer(now)
+
+    def _after_answer(self, now: float) -> None:
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            ahead = bool(self._http.trailing_data[0])
+            stage, seconds = (Stage.HEAD, HEAD_SECONDS) if ahead else (Stage.IDLE, IDLE_SECONDS)
+            self._enter(stage, now, seconds)
+            return
+        # Closing with bytes unread would be a reset, which may overtake the answer.
+        self._enter(Stage.CLOSING, now, LINGER_SECONDS)
+        if isinstance(self.socket, ssl.SSLSocket):
+            with suppress(OSError):  # it is sent; that the client has not answered is no matter
+                self.socket.unwrap()
+        self.socket.shutdown(socket.SHUT_WR)
+
+
+def _has_body(event: h11.Request) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+        for name, value in event.headers
+    )
