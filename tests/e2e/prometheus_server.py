@@ -1,19 +1,20 @@
-"""A real Prometheus on loopback, with data and configuration of its own, asked by its HTTP API."""
+"""A real Prometheus on loopback, with data of its own, asked by its HTTP API."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from committed_queries import RULES, SCRAPE_CONFIG
 from product import eventually
 
 LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
@@ -24,18 +25,16 @@ Labels = frozenset[tuple[str, str]]
 
 
 class PrometheusServer:
-    """Scrapes one target every second and evaluates `rules` as often; `scrape` is more of the
-    scrape configuration, such as its TLS."""
+    """Runs on the committed example, rules included, with one target and everything each second."""
 
-    def __init__(
-        self, folder: Path, target: str, rules: Path, scrape: Mapping[str, Any] | None = None
-    ) -> None:
-        job = {"job_name": "portwatch", "static_configs": [{"targets": [target]}]}
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(rules)],
-            "scrape_configs": [job | dict(scrape or {})],
-        }
+    def __init__(self, folder: Path, target: str, ca: Path, password: str) -> None:
+        config = yaml.safe_load(SCRAPE_CONFIG.read_text())
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        (job,) = config["scrape_configs"]
+        job["static_configs"] = [{"targets": [target]}]
+        shutil.copy(RULES, folder)
+        shutil.copy(ca, folder / job["tls_config"]["ca_file"])
+        (folder / job["basic_auth"]["password_file"]).write_text(password)
         path = folder / "prometheus.yaml"
         path.write_text(yaml.safe_dump(config))
         self._log = ""
@@ -51,9 +50,14 @@ class PrometheusServer:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        eventually(lambda: "ready to receive" in self._log, START_SECONDS, "Prometheus is ready")
-        found = LISTENING.search(self._log)
-        assert found, self._log
+        try:
+            ready = "ready to receive web requests"
+            eventually(lambda: ready in self._log, START_SECONDS, "Prometheus is ready")
+            found = LISTENING.search(self._log)
+            assert found, self._log
+        except BaseException:
+            self.close()
+            raise
         self._url = f"http://{found[1]}/api/v1/"
 
     def ask(self, path: str, **parameters: Any) -> Any:

@@ -1,5 +1,7 @@
-"""A scripted day of one machine, watched by a real Prometheus: binds by real processes in scratch
-cgroups, then everything that goes wrong, and when each was."""
+"""A scripted day of one machine, watched over TLS by a real Prometheus.
+
+Binds by real processes in scratch cgroups, then everything that goes wrong, and when each was.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from committed_queries import RULES
 from product import AgentProcess, eventually, run_command
 from prometheus_server import PrometheusServer
 from sandbox import Sandbox
+from secured_agent import PASSWORD, secure
 
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 POLICY = """\
@@ -60,12 +62,16 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         assert batch.bind(9005, hold=True) == "ok", "before there is a policy"
         stack.enter_context(bpf_statistics())
         policy = sandbox.policy(POLICY.format(home=sandbox.path))
-        agent = sandbox.agent(policy, "--keep", "--max-series", MAX_SERIES)
-        eventually(lambda: agent.metric("portwatch_listeners", verdict="denied"), 20, "a survey")
+        secured = secure(sandbox.folder)
+        options = ("--keep", "--max-series", MAX_SERIES, "--web.config.file", secured.config)
+        agent = sandbox.agent(policy, *options)
         target = urlsplit(agent.url).netloc
-        prometheus = PrometheusServer(folder, target, RULES)
+        prometheus = PrometheusServer(folder, target, secured.ca, PASSWORD)
         stack.callback(prometheus.close)
         day = Day(agent, prometheus, sandbox.status())
+        eventually(
+            lambda: prometheus.query('portwatch_listeners{verdict="denied"}'), 20, "a survey"
+        )
         day.began = prometheus.scraped()
 
         assert [shop.bind(9001) for _ in range(DENIED)] == ["EACCES"] * DENIED
@@ -75,14 +81,14 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         assert shop.bind(9100, hold=True) == "ok"
         assert [shop.bind(9100) for _ in range(COLLISIONS)] == ["EADDRINUSE"] * COLLISIONS
         day.at["first"] = prometheus.scraped()
-        day.page = agent.page("/metrics")[0].decode()
+        day.page = secured.page(f"{agent.url}/metrics")
         day.bind4 = program(sandbox, "bind4")
 
         assert [shop.bind(9001) for _ in range(LATER)] == ["EACCES"] * LATER
         day.at["later"] = prometheus.scraped()
 
         policy.write_text("version: 1\nconstraints: [{name: broken, deny: [99999/tcp]}]\n")
-        eventually(lambda: agent.metric("portwatch_policy_last_load_successful") == 0, 10)
+        eventually(lambda: prometheus.query("portwatch_policy_last_load_successful == 0"), 20)
         (sandbox.pin_dir / "links" / "post_bind6").unlink()
         agent.process.send_signal(signal.SIGSTOP)
         while not sandbox.status()["events_lost"]:
