@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from grafana_foundation_sdk.builders.dashboard import DashboardLink
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType, DynamicConfigValue
 
 RUNBOOKS = "https://runbooks.example/portwatch/"
+AGENT = "${scheme}://${__data.fields.instance}"
 
 
 def runbook(alert: str) -> DashboardLink:
@@ -20,24 +19,16 @@ def runbook(alert: str) -> DashboardLink:
     )
 
 
-def explain(*labels: str, from_row: bool = True) -> DynamicConfigValue:
-    """The agent's explanation of a bind with these labels: a table's row, or a series."""
-    source = "__data.fields" if from_row else "__field.labels"
-    query = urlencode(
-        {label: f"${{{source}.{label}:percentencode}}" for label in labels}, safe="${}:."
-    )
-    return data_links("Why? The agent explains", f"{_agent(source)}/explain?{query}")
+def explain(*labels: str) -> DynamicConfigValue:
+    """A property of a table's field: the agent's explanation of the bind with its row's labels."""
+    pairs = [f"{label}=${{__data.fields.{label}:percentencode}}" for label in labels]
+    return _links("Why? The agent explains", f"{AGENT}/explain?{'&'.join(pairs)}")
 
 
-def agent_page(from_row: bool = True) -> DynamicConfigValue:
-    """The agent's landing page."""
-    return data_links("The agent's page", _agent("__data.fields" if from_row else "__field.labels"))
+def agent_page() -> DynamicConfigValue:
+    """A property of a table's field: the landing page of its row's agent."""
+    return _links("The agent's page", AGENT)
 
 
-def data_links(title: str, url: str) -> DynamicConfigValue:
-    """A property of a field: where a click on its value leads."""
+def _links(title: str, url: str) -> DynamicConfigValue:
     return DynamicConfigValue("links", [{"title": title, "url": url, "targetBlank": True}])
-
-
-def _agent(source: str) -> str:
-    return f"${{scheme}}://${{{source}.instance}}"

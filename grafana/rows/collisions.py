@@ -9,7 +9,7 @@ from grafana.panels import About, AnyPanel, bars, named, rows
 from grafana.queries import COLLISIONS, counted
 
 TITLE = "Collisions"
-NONE = "No bind failed because its port was taken"
+NONE = "No bind failed because its port was taken, or no agent is scraped"
 LABELS = ("instance", "workload", "protocol", "port")
 
 

@@ -22,7 +22,7 @@ from grafana.queries import OUTSIDE, of, or_zero
 from grafana.rows.violations import VERDICTS
 
 TITLE = "Listeners that break the policy"
-NONE = "Nothing listens against the policy"
+NONE = "Nothing listens against the policy, or no agent is scraped"
 LABELS = ("instance", "workload", "protocol", "port", "scope", "verdict")
 SURVEYED = of("portwatch_listeners_last_survey_timestamp_seconds")
 

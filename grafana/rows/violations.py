@@ -23,7 +23,7 @@ from grafana.panels import (
 from grafana.queries import BINDS, DENIED, RECORDED, VIOLATIONS, counted, or_zero, rate
 
 TITLE = "Violations by constraint, workload and port"
-NONE = "No violation in this time"
+NONE = "No violation in this time, or no agent is scraped"
 IN_RANGE = counted(VIOLATIONS, "$__range")
 VERDICTS = {"denied": ("denied", RED), "recorded": ("recorded", YELLOW)}
 LABELS = ("instance", "workload", "protocol", "port", "constraint", "verdict")
