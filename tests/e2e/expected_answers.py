@@ -135,6 +135,7 @@ def of_alerts(day: Day) -> dict[str, tuple[str, Answer]]:
             {series(**shop, protocol="tcp", port="9100"): COLLISIONS},
         ),
         "PortwatchPolicyRefused": ("broken", {series(**agent): 0}),
+        "PortwatchWebConfigRefused": ("broken", {series(**agent): 0}),
         "PortwatchHookGone": ("broken", {series(**agent, hook="post_bind6"): 0}),
         "PortwatchNotEnforcing": ("broken", {series(**agent): 0}),
         "PortwatchEventsLost": ("broken", {series(**agent): day.lost}),

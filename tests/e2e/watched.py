@@ -90,6 +90,7 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         policy.write_text("version: 1\nconstraints: [{name: broken, deny: [99999/tcp]}]\n")
         eventually(lambda: prometheus.query("portwatch_policy_last_load_successful == 0"), 20)
         (sandbox.pin_dir / "links" / "post_bind6").unlink()
+        secured.config.write_text("tls_server_config: {cert_file: nowhere.pem}\n")
         agent.process.send_signal(signal.SIGSTOP)
         while not sandbox.status()["events_lost"]:
             assert day.flooded < 40_000, "the ring buffer has an end"

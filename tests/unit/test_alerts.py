@@ -42,3 +42,12 @@ def test_every_alert_is_tested() -> None:
     """promtool's tests name every alert."""
     text = RULE_TESTS.read_text()
     assert [name for name in alerts() if name not in text] == []
+
+
+def test_every_alert_is_in_the_overview() -> None:
+    """docs/monitoring.md lists each alert with its severity and leads to its page."""
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    for name, rule in alerts().items():
+        severity = rule["labels"]["severity"]
+        said = "warning, recorded: info" if "{{" in severity else severity
+        assert f"| [{name}](runbooks/{name}.md) | {said} |" in text, name
