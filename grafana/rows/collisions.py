@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.links import explain, runbook
-from grafana.panels import About, AnyPanel, bars, named, rows
+from grafana.about import About, AnyPanel
+from grafana.graphs import bars
+from grafana.links import runbook
 from grafana.queries import COLLISIONS, counted
+from grafana.tables import port_table
 
 TITLE = "Collisions"
 NONE = "No bind failed because its port was taken, or no agent is scraped"
@@ -26,7 +28,7 @@ def panels() -> Iterator[AnyPanel]:
         ),
         ("{{workload}}", f"sum by (workload) ({counted(COLLISIONS, '$__interval')})"),
     )
-    table = rows(
+    yield port_table(
         About(
             12,
             "Which port",
@@ -34,10 +36,8 @@ def panels() -> Iterator[AnyPanel]:
             "`collision` events; a click on the port asks what the policy says of it.",
             no_data=NONE,
         ),
+        LABELS,
         f"sum by ({', '.join(LABELS)}) ({counted(COLLISIONS, '$__range')}) > 0",
-        order=(*LABELS, "Value"),
-        value="Collisions",
+        "Collisions",
+        because=("workload", "protocol", "port"),
     )
-    table.override_by_name("Value", [named("Collisions")])
-    table.override_by_name("port", [explain("workload", "protocol", "port")])
-    yield table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.panels import About, AnyPanel, lines
+from grafana.about import About, AnyPanel
+from grafana.graphs import lines
 from grafana.queries import of, rate
 
 TITLE = "What it costs"

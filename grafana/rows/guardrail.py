@@ -4,107 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from grafana.about import GREEN, RED, YELLOW, About, AnyPanel
+from grafana.graphs import ranking, states
 from grafana.links import agent_page, runbook
-from grafana.panels import (
-    COLOURED_CELL,
-    GOOD_AT_ZERO,
-    GREEN,
-    HIDDEN,
-    RED,
-    YELLOW,
-    About,
-    AnyPanel,
-    in_unit,
-    mapped,
-    named,
-    number,
-    ranking,
-    rows,
-    states,
-)
 from grafana.queries import INSTANCE, counted, of
+from grafana.tables import COLOURED_CELL, HIDDEN, in_unit, mapped, named, rows
+from grafana.tiles import BAD_FROM_ONE, ODD_FROM_ONE, tile
 
 TITLE = "Is the guardrail up?"
 ENFORCING = {"0": ("no", RED), "1": ("yes", GREEN)}
 ACCEPTED = {"0": ("refused", RED), "1": ("accepted", GREEN)}
 ATTACHED = {"0": ("gone", RED), "1": ("attached", GREEN)}
-SHORT = 4
 AGE = f"time() - {of('portwatch_policy_last_load_success_timestamp_seconds')}"
 LOST = counted(of("portwatch_events_lost_total"), "$__range")
 
 
 def panels() -> Iterator[AnyPanel]:
     """In reading order."""
-    yield number(
-        About(
-            4,
-            "Enforcing",
-            "Whether a bind can be denied now, on every instance chosen. `no` also where a policy "
-            "only records, which is how one is tried out.",
-            names=ENFORCING,
-            links=[runbook("PortwatchNotEnforcing")],
-            height=SHORT,
-        ),
+    yield tile(
+        "Enforcing",
+        "Whether a bind can be denied now, on every instance chosen. `no` also where a policy "
+        "only records, which is how one is tried out.",
         f"min({of('portwatch_enforcing')})",
+        "PortwatchNotEnforcing",
+        names=ENFORCING,
     )
-    yield number(
-        About(
-            4,
-            "Agents not scraped",
-            "Instances that Prometheus cannot reach now. The kernel goes on enforcing without its "
-            "agent, but nobody sees what.",
-            steps=GOOD_AT_ZERO,
-            links=[runbook("PortwatchAgentDown")],
-            height=SHORT,
-        ),
+    yield tile(
+        "Agents not scraped",
+        "Instances that Prometheus cannot reach now. The kernel goes on enforcing without its "
+        "agent, but nobody sees what.",
         f"sum(1 - up{{{INSTANCE}}})",
+        "PortwatchAgentDown",
+        steps=BAD_FROM_ONE,
     )
-    yield number(
-        About(
-            4,
-            "Hooks gone",
-            "Programs that are loaded and no longer attached to the kernel. What such a hook sees "
-            "goes unjudged.",
-            steps=GOOD_AT_ZERO,
-            links=[runbook("PortwatchHookGone")],
-            height=SHORT,
-        ),
+    yield tile(
+        "Hooks gone",
+        "Programs that are loaded and no longer attached to the kernel. What such a hook sees "
+        "goes unjudged.",
         f"sum(1 - {of('portwatch_hook_attached')})",
+        "PortwatchHookGone",
+        steps=BAD_FROM_ONE,
     )
-    yield number(
-        About(
-            4,
-            "Last policy",
-            "What became of the last policy that was loaded. Where it was refused, the one before "
-            "is still in force.",
-            names=ACCEPTED,
-            links=[runbook("PortwatchPolicyRefused")],
-            height=SHORT,
-        ),
+    yield tile(
+        "Last policy",
+        "What became of the last policy that was loaded. Where it was refused, the one before "
+        "is still in force.",
         f"min({of('portwatch_policy_last_load_successful')})",
+        "PortwatchPolicyRefused",
+        names=ACCEPTED,
     )
-    yield number(
-        About(
-            4,
-            "Policies in force",
-            "How many different policies there are among the instances chosen, by their hash. One "
-            "that should be the same everywhere is 1.",
-            steps=((None, GREEN), (2, YELLOW)),
-            height=SHORT,
-        ),
+    yield tile(
+        "Policies in force",
+        "How many different policies there are among the instances chosen, by their hash. One "
+        "that should be the same everywhere is 1.",
         f"count(count by (sha256) ({of('portwatch_policy_info')}))",
+        steps=((None, GREEN), (2, YELLOW)),
     )
-    yield number(
-        About(
-            4,
-            "Events lost",
-            "Events that did not fit the ring buffer in the time chosen. Counts are exact all the "
-            "same; which process it was is not told for these.",
-            steps=((None, GREEN), (1, YELLOW)),
-            links=[runbook("PortwatchEventsLost")],
-            height=SHORT,
-        ),
+    yield tile(
+        "Events lost",
+        "Events that did not fit the ring buffer in the time chosen. Counts are exact all the "
+        "same; which process it was is not told for these.",
         f"sum({LOST})",
+        "PortwatchEventsLost",
+        steps=ODD_FROM_ONE,
     )
     yield _instances()
     yield states(

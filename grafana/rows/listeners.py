@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.links import explain, runbook
-from grafana.panels import (
-    COLOURED_CELL,
-    GREEN,
-    RED,
-    YELLOW,
-    About,
-    AnyPanel,
-    lines,
-    mapped,
-    named,
-    number,
-    rows,
-)
+from grafana.about import GREEN, RED, YELLOW, About, AnyPanel
+from grafana.graphs import lines
 from grafana.queries import OUTSIDE, of, or_zero
-from grafana.rows.violations import VERDICTS
+from grafana.tables import port_table
+from grafana.tiles import ODD_FROM_ONE, tile
 
 TITLE = "Listeners that break the policy"
 NONE = "Nothing listens against the policy, or no agent is scraped"
@@ -29,30 +18,22 @@ SURVEYED = of("portwatch_listeners_last_survey_timestamp_seconds")
 
 def panels() -> Iterator[AnyPanel]:
     """In reading order."""
-    yield number(
-        About(
-            4,
-            "Sockets against the policy",
-            "Sockets that listen now and whose next bind would be denied or recorded. Nobody "
-            "closes them: they end with their process.",
-            steps=((None, GREEN), (1, YELLOW)),
-            links=[runbook("PortwatchNewListenerOutsidePolicy")],
-            height=4,
-        ),
+    yield tile(
+        "Sockets against the policy",
+        "Sockets that listen now and whose next bind would be denied or recorded. Nobody "
+        "closes them: they end with their process.",
         or_zero(f"sum({OUTSIDE})"),
+        "PortwatchNewListenerOutsidePolicy",
+        steps=ODD_FROM_ONE,
     )
-    yield number(
-        About(
-            4,
-            "Last look",
-            "How long ago the agent last looked at what listens, where it is longest ago; it does "
-            "so once a minute.",
-            unit="s",
-            steps=((None, GREEN), (180, YELLOW), (600, RED)),
-            links=[runbook("PortwatchListenersUnseen")],
-            height=4,
-        ),
+    yield tile(
+        "Last look",
+        "How long ago the agent last looked at what listens, where it is longest ago; it does "
+        "so once a minute.",
         f"max(time() - {SURVEYED})",
+        "PortwatchListenersUnseen",
+        unit="s",
+        steps=((None, GREEN), (180, YELLOW), (600, RED)),
     )
     yield lines(
         About(
@@ -64,7 +45,7 @@ def panels() -> Iterator[AnyPanel]:
         ),
         ("{{workload}}", f"sum by (workload) ({OUTSIDE})"),
     )
-    table = rows(
+    yield port_table(
         About(
             24,
             "Who listens against the policy",
@@ -72,11 +53,8 @@ def panels() -> Iterator[AnyPanel]:
             "the port asks that machine's agent why.",
             no_data=NONE,
         ),
+        LABELS,
         f"sum by ({', '.join(LABELS)}) ({OUTSIDE})",
-        order=(*LABELS, "Value"),
-        value="Sockets",
+        "Sockets",
+        because=("workload", "protocol", "port"),
     )
-    table.override_by_name("Value", [named("Sockets")])
-    table.override_by_name("verdict", [mapped(VERDICTS), COLOURED_CELL])
-    table.override_by_name("port", [explain("workload", "protocol", "port")])
-    yield table

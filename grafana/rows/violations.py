@@ -4,52 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.links import explain, runbook
-from grafana.panels import (
-    COLOURED_CELL,
-    GREEN,
-    RED,
-    YELLOW,
-    About,
-    AnyPanel,
-    bars,
-    lines,
-    mapped,
-    named,
-    number,
-    ranking,
-    rows,
-)
+from grafana.about import About, AnyPanel
+from grafana.graphs import bars, lines, ranking
+from grafana.links import runbook
 from grafana.queries import BINDS, DENIED, RECORDED, VIOLATIONS, counted, or_zero, rate
+from grafana.tables import port_table
+from grafana.tiles import BAD_FROM_ONE, ODD_FROM_ONE, tile
 
 TITLE = "Violations by constraint, workload and port"
 NONE = "No violation in this time, or no agent is scraped"
 IN_RANGE = counted(VIOLATIONS, "$__range")
-VERDICTS = {"denied": ("denied", RED), "recorded": ("recorded", YELLOW)}
 LABELS = ("instance", "workload", "protocol", "port", "constraint", "verdict")
 
 
 def panels() -> Iterator[AnyPanel]:
     """In reading order."""
-    yield number(
-        About(
-            4,
-            "Denied",
-            "Binds that portwatch refused in the time chosen, counted exactly.",
-            steps=((None, GREEN), (1, RED)),
-            links=[runbook("PortwatchViolationsBurst")],
-        ),
+    yield tile(
+        "Denied",
+        "Binds that portwatch refused in the time chosen, counted exactly.",
         or_zero(f"sum({counted(DENIED, '$__range')})"),
+        "PortwatchViolationsBurst",
+        steps=BAD_FROM_ONE,
+        height=8,
     )
-    yield number(
-        About(
-            4,
-            "Recorded",
-            "Binds against the policy that went through in the time chosen, counted exactly.",
-            steps=((None, GREEN), (1, YELLOW)),
-            links=[runbook("PortwatchViolationsBurst")],
-        ),
+    yield tile(
+        "Recorded",
+        "Binds against the policy that went through in the time chosen, counted exactly.",
         or_zero(f"sum({counted(RECORDED, '$__range')})"),
+        "PortwatchViolationsBurst",
+        steps=ODD_FROM_ONE,
+        height=8,
     )
     yield bars(
         About(
@@ -63,7 +47,7 @@ def panels() -> Iterator[AnyPanel]:
             f"sum by (constraint, verdict) ({counted(VIOLATIONS, '$__interval')})",
         ),
     )
-    table = rows(
+    yield port_table(
         About(
             24,
             "By workload and port",
@@ -72,14 +56,11 @@ def panels() -> Iterator[AnyPanel]:
             no_data=NONE,
             links=[runbook("PortwatchNewViolation"), runbook("PortwatchSeriesFolded")],
         ),
+        LABELS,
         f"sum by ({', '.join(LABELS)}) ({IN_RANGE}) > 0",
-        order=(*LABELS, "Value"),
-        value="Violations",
+        "Violations",
+        because=("workload", "protocol", "port", "constraint"),
     )
-    table.override_by_name("Value", [named("Violations")])
-    table.override_by_name("verdict", [mapped(VERDICTS), COLOURED_CELL])
-    table.override_by_name("port", [explain("workload", "protocol", "port", "constraint")])
-    yield table
     yield ranking(
         About(8, "Workloads", "The ten with most violations in the time chosen.", no_data=NONE),
         f"topk(10, sum by (workload) ({IN_RANGE}) > 0)",
