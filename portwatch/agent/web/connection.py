@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from contextlib import suppress
 from email.utils import formatdate
 from enum import Enum
@@ -37,6 +38,7 @@ SEND_BUFFER_BYTES = 131072
 
 _CHUNK_BYTES = 16384  # one TLS record
 _CHUNKS_A_TURN = 32
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
 class Stage(Enum):
@@ -124,7 +126,9 @@ class Connection:
         ]
         if last or self._http.their_state is not h11.DONE:  # a body, which nobody will read
             headers.append(("Connection", "close"))
-        response = h11.Response(status_code=answer.status.value, headers=headers)
+        response = h11.Response(
+            status_code=answer.status.value, headers=headers, reason=answer.status.phrase
+        )
         parts = [self._http.send(response)]
         if not self._head_only:
             self.body = answer.body
@@ -134,7 +138,10 @@ class Connection:
         self._enter(Stage.WRITING, now, WRITE_SECONDS)
 
     def close(self) -> None:
-        """Close it now."""
+        """Close it now, and let the kernel keep nothing that the client has not read."""
+        if self._unsent:
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._unsent.clear()
         self.body = b""
         self.socket.close()

@@ -10,9 +10,6 @@ MAX_CONNECTIONS = 64
 MAX_UNSENT_BYTES = 8 << 20
 """Answers that are being written, together; one that is shared counts once."""
 
-WRITING_GRACE_SECONDS = 2.0
-HEAD_GRACE_SECONDS = 0.5
-
 
 class Crowd:
     """At most MAX_CONNECTIONS at a time."""
@@ -49,11 +46,11 @@ class Crowd:
         """Whose time is over."""
         return [one for one in self._all if one.deadline <= now]
 
-    def least(self, now: float) -> Connection | None:
+    def least(self) -> Connection | None:
         """The one that is missed least: idle the longest, else slow the longest; None where an
-        answer is being made for each."""
+        answer is being made for each. A scraper is past each stage before 64 others have come."""
         movable = (one for one in self._all if one.stage is not Stage.ANSWERING)
-        return min(movable, key=lambda one: (_rank(one, now), one.since), default=None)
+        return min(movable, key=lambda one: (one.stage is not Stage.IDLE, one.since), default=None)
 
     def too_slow(self, newest: Connection) -> Connection | None:
         """Of those that hold answers, while these are too large together, who has read the longest
@@ -63,12 +60,3 @@ class Crowd:
             return None
         others = (one for one in self._all if one.body and one is not newest)
         return min(others, key=lambda one: one.since, default=None)
-
-
-def _rank(connection: Connection, now: float) -> int:
-    age = now - connection.since
-    if connection.stage is Stage.IDLE:
-        return 0
-    if connection.stage is Stage.WRITING:
-        return 1 if age > WRITING_GRACE_SECONDS else 3
-    return 1 if age > HEAD_GRACE_SECONDS else 2

@@ -37,7 +37,12 @@ log = logging.getLogger(__name__)
 
 ACCEPTS_A_TURN = 16
 ACCEPT_PAUSE_SECONDS = 0.5
+FULL_PAUSE_SECONDS = 0.02
 STOP_SECONDS = 2.0
+MAX_WAITING = 32
+"""Half of the connections: the others can still be read, and go when another client comes."""
+
+MAX_PASSWORDS_WAITING = 16
 _GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
 
 _BUSY = text("busy; try again", HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))
@@ -70,8 +75,8 @@ class WebServer:
         self._paused = False
         self._refused = False
         self._ended = False
-        self._metrics = Worker("web-metrics", self._told)
-        self._pages = Worker("web-pages", self._told)
+        self._metrics = Worker("web-metrics", self._told, MAX_WAITING)
+        self._pages = Worker("web-pages", self._told, MAX_WAITING)
         self._passwords: Worker | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -145,39 +150,40 @@ class WebServer:
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_A_TURN):
+            if self._crowd.is_full and self._crowd.least() is None:
+                self._pause(FULL_PAUSE_SECONDS)  # who comes now waits in the kernel's queue
+                return
             try:
                 accepted, _address = listener.accept()
             except BlockingIOError:
                 return
             except OSError as err:
                 if err.errno not in _GONE_BEFORE_ACCEPT:
-                    self._pause(err)
+                    self._say_refused(err)
+                    self._pause(ACCEPT_PAUSE_SECONDS)
                     return
                 continue
             self._refused = False
             self._welcome(accepted)
 
-    def _pause(self, err: OSError) -> None:
+    def _pause(self, seconds: float) -> None:
+        self._paused = True
+        self._accepts_from = time.monotonic() + seconds
+        self._listen(False)
+
+    def _say_refused(self, err: OSError) -> None:
         """Without file descriptors or memory, accepting again at once would only spin."""
         if not self._refused:  # once, until one is accepted again
             log.warning("no new connections for now: %s", err.strerror)
-        self._refused = self._paused = True
-        now = time.monotonic()
-        self._accepts_from = now + ACCEPT_PAUSE_SECONDS
-        self._listen(False)
-        if least := self._crowd.least(now):
+        self._refused = True
+        if least := self._crowd.least():
             self._drop(least)
 
     def _welcome(self, accepted: socket.socket) -> None:
-        now = time.monotonic()
-        if self._crowd.is_full:
-            least = self._crowd.least(now)
-            if least is None:
-                accepted.close()
-                return
+        if self._crowd.is_full and (least := self._crowd.least()):
             self._drop(least)
         try:
-            connection = Connection(accepted, self._current(), now)
+            connection = Connection(accepted, self._current(), time.monotonic())
         except (OSError, ValueError):  # gone already
             accepted.close()
             return
@@ -279,7 +285,7 @@ class WebServer:
 
     def _checker(self) -> Worker:
         if self._passwords is None:
-            self._passwords = Worker("web-passwords", self._told)
+            self._passwords = Worker("web-passwords", self._told, MAX_PASSWORDS_WAITING)
             self._passwords.start()
         return self._passwords
 

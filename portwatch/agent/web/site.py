@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from portwatch.agent.web.answer import HTML, Answer, Headers, Page, text
 from portwatch.agent.web.request import Request
@@ -30,7 +32,7 @@ class Site:
     """Answers requests, in a worker's thread; `pages` is path → page."""
 
     def __init__(self, registry: CollectorRegistry, pages: Mapping[str, Page]) -> None:
-        self._exposition = make_wsgi_app(registry)
+        self._exposition = make_wsgi_app(_ByName(registry))
         self._pages = pages
 
     @staticmethod
@@ -38,7 +40,8 @@ class Site:
         """What requests have in common that one answer will do for."""
         if request.path == METRICS:
             negotiated = request.header(b"accept"), request.header(b"accept-encoding")
-            return request.path, request.query, negotiated
+            names = dict.fromkeys(parse_qs(request.query).get("name[]", ()))
+            return request.path, tuple(names), negotiated
         return request.path, request.query
 
     def answer(self, request: Request) -> Answer:
@@ -69,6 +72,27 @@ class Site:
         more = dict(headers)
         kind = more.pop("Content-Type")
         return Answer(HTTPStatus(int(status.split()[0])), kind, body, tuple(more.items()))
+
+
+class _ByName(Collector):
+    """A registry for `name[]`: prometheus_client's own finds only what collectors say beforehand,
+    which portwatch's, made anew at each scrape, do not."""
+
+    def __init__(self, registry: CollectorRegistry, names: Collection[str] = ()) -> None:
+        self._registry = registry
+        self._names = names
+
+    def restricted_registry(self, names: Collection[str]) -> _ByName:
+        """Called by the exposition where the query has names of samples."""
+        return _ByName(self._registry, frozenset(names))
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, or those that have a sample of these names, and only these samples."""
+        for family in self._registry.collect():
+            if self._names:
+                family.samples = [one for one in family.samples if one.name in self._names]
+            if family.samples or not self._names:
+                yield family
 
 
 def response_headers(answer: Answer, configured: Headers) -> Headers:

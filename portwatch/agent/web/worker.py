@@ -10,18 +10,20 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 16
-"""Different things that may wait; who asks for one more is told that it is busy."""
-
 Tell = Callable[[Any], None]
 Work = Callable[[], Any]
 
 
 class Worker:
-    """Does what it is asked, in order; `told(tells, result)` is called in its thread when one is
-    done, with None as the result of what raised."""
+    """Does what it is asked, in order; at most `max_waiting` different things wait.
 
-    def __init__(self, name: str, told: Callable[[list[Tell], Any], None]) -> None:
+    `told(tells, result)` is called in its thread when one is done, with None as the result of what
+    raised."""
+
+    def __init__(
+        self, name: str, told: Callable[[list[Tell], Any], None], max_waiting: int
+    ) -> None:
+        self._max_waiting = max_waiting
         self._told = told
         self._waiting: OrderedDict[Hashable, tuple[Work, list[Tell]]] = OrderedDict()
         self._change = threading.Condition()
@@ -48,7 +50,7 @@ class Worker:
             if key in self._waiting:
                 self._waiting[key][1].append(tell)
                 return True
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= self._max_waiting:
                 return False
             self._waiting[key] = work, [tell]
             self._change.notify()

@@ -37,6 +37,10 @@ _EXPECTED = {
     "workload": _WORKLOAD,
     "bind": "a port such as 8080/tcp, or a list of them",
     **dict.fromkeys(("picked", "listening"), "true or false"),
+    **dict.fromkeys(("http2", "prefer_server_cipher_suites"), "true or false"),
+    **dict.fromkeys(("tls_server_config", "http_server_config", "headers"), "a mapping"),
+    "basic_auth_users": "a mapping of user names to bcrypt hashes",
+    **dict.fromkeys(("cipher_suites", "curve_preferences", "client_allowed_sans"), "a list"),
     **dict.fromkeys(("unit", "slice", "container", "image", "cgroup"), _NAMES),
 }
 _ITEM_EXPECTED = {

@@ -131,4 +131,4 @@ def _no_passphrase() -> str:
 
 
 def _reason(err: ssl.SSLError) -> str:
-    return (err.reason or str(err)).replace("_", " ").lower()
+    return (err.reason or "no PEM in it").replace("_", " ").lower()
