@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bcrypt
 import yaml
-from product import run_command
+from certificates import self_signed
 
 USER, PASSWORD = "prometheus", "scrape me"
 
@@ -33,24 +33,12 @@ class Secured:
 
 
 def secure(folder: Path) -> Secured:
-    """A certificate for 127.0.0.1, made by openssl, and the web configuration that names it."""
-    certificate, key, config = folder / "agent.pem", folder / "agent.key", folder / "web.yaml"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += [
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=agent",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]
-    done = run_command([*command, "-out", str(certificate), "-keyout", str(key)])
-    assert done.returncode == 0, done.stderr
-    word = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    """A certificate for 127.0.0.1 and the web configuration that names it, with one user."""
+    certificate, key = self_signed(folder, "agent")
     settings = {
         "tls_server_config": {"cert_file": certificate.name, "key_file": key.name},
-        "basic_auth_users": {USER: word},
+        "basic_auth_users": {USER: bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()},
     }
+    config = folder / "web.yaml"
     config.write_text(yaml.safe_dump(settings))
     return Secured(config, certificate)

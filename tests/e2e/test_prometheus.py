@@ -54,6 +54,19 @@ def test_window_is_exact(day: Day) -> None:
     assert day.prometheus.query(text, day.at["later"]) == {series(): LATER}
 
 
+def test_bars_add_up(day: Day) -> None:
+    """Each bar counts its own interval: over the whole day they sum up to what happened."""
+    (asked,) = (query for query in committed.panel_queries() if query.panel == "By constraint")
+    text = committed.filled(asked.text, __interval="1s")
+    span = {"start": day.began, "end": day.at["later"], "step": "1s"}
+    drawn = day.prometheus.ask("query_range", query=text, **span)["result"]
+    bars = {one["metric"]["constraint"]: [float(bar) for _, bar in one["values"]] for one in drawn}
+    assert {name: sum(heights) for name, heights in bars.items()} == {
+        "reserved": DENIED + BY_BATCH + LATER,
+        "trial": RECORDED,
+    }
+
+
 def test_choice_narrows(day: Day) -> None:
     """Instance, workload and constraint, when chosen, are all that is counted."""
     asked = {query.panel: query.text for query in committed.panel_queries()}
@@ -115,7 +128,7 @@ def test_rules_are_evaluated(day: Day) -> None:
         'count by (alertname) (last_over_time(ALERTS{alertstate="firing"}[1h]))'
     )
     waiting_for_nothing = {name for name, rule in committed.alerts().items() if "for" not in rule}
-    assert {dict(labels)["alertname"] for labels in fired} == waiting_for_nothing
+    assert {dict(labels)["alertname"] for labels in fired} >= waiting_for_nothing
 
 
 def test_page_is_lint_free(day: Day) -> None:
