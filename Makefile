@@ -4,10 +4,10 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
-TEST_APT_PACKAGES := podman runc docker.io containerd curl
+TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 
-.PHONY: help setup run demo test test-guests fuzz deb bench lint format clean
+.PHONY: help setup run demo test test-guests fuzz deb bench grafana lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,6 +40,9 @@ deb: ## build the Debian package into dist/
 
 bench: setup ## measure what DESIGN asks, side by side in one run
 	@$(VENV)/bin/python -m bench
+
+grafana: setup ## write the dashboard's JSON anew
+	@$(VENV)/bin/python -m grafana
 
 lint: setup ## ruff, mypy --strict, clang-format
 	$(VENV)/bin/ruff check .
