@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
+from portwatch.agent.clock import Clock
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
@@ -21,6 +23,9 @@ from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.sockets import EngineSocket
+
+if TYPE_CHECKING:
+    from portwatch.agent.web.look import Outlook
 
 ENGINE_SECONDS = 0.5
 """At start engines have that long to say whose the running containers are, where the policy names
@@ -59,7 +64,14 @@ def serve(
         )
         with closing(agent):
             collector = PortwatchCollector(readings, publisher.names, state, max_series)
-            web = WebServer(listen, make_registry(collector), agent_pages(agent.unready_reason))
+
+            def outlook() -> Outlook:
+                from portwatch.agent.web.look import Outlook
+
+                return Outlook(publisher, readings, state, tree, HOST, Clock())
+
+            pages = agent_pages(agent.unready_reason, outlook)
+            web = WebServer(listen, make_registry(collector), pages)
             try:
                 agent.publish(loaded)
                 web.start()

@@ -1,0 +1,83 @@
+"""What is said of ranges of ports: verdict, constraint, reason, whose they are."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from portwatch.agent.web.portmap import Region
+from portwatch.agent.web.view import InForce
+from portwatch.agent.web.words import range_words, verdict_name
+from portwatch.policy.model import DEFAULT_NAME, Constraint
+from portwatch.policy.owners import catalog_sets
+from portwatch.policy.tables.outcomes import Outcome
+
+FEW_PORTS = 64
+"""A range of more than these is not one software's by the catalog."""
+
+MOST_PARTS = 5
+MOST_NAMES = 3
+
+
+class Captions:
+    """Sentences about the regions of one policy."""
+
+    def __init__(self, in_force: InForce) -> None:
+        policy = in_force.policy
+        self._constraints = {one.name: one for one in policy.constraints}
+        self._default_reason = policy.reason
+
+    def region(self, region: Region, protocol: str) -> str:
+        """One sentence on ports that share an outcome."""
+        ports = f"{range_words(region.first, region.last)}/{protocol}"
+        text = f"{ports}: {self.outcome(region.outcome)}"
+        if region.varies:
+            text += "; on some other addresses the verdict is another"
+        owner = self.owner(region, protocol)
+        return f"{text} ({owner})" if owner else text
+
+    def block(self, regions: tuple[Region, ...], protocol: str) -> str:
+        """A line for each region, as far as they are few."""
+        lines = [self.region(one, protocol) for one in regions[:MOST_PARTS]]
+        if regions[MOST_PARTS:]:
+            lines.append(f"… and {len(regions) - MOST_PARTS} ranges more up to {regions[-1].last}")
+        return "\n".join(lines)
+
+    def outcome(self, outcome: Outcome) -> str:
+        """Verdict, constraint and reason."""
+        if outcome.constraint is None:
+            return "allowed"
+        verdict = verdict_name(outcome)
+        more = f" with {outcome.errno}" if verdict == "denied" else ", and goes through"
+        text = f"{verdict}{more}, by {outcome.constraint}"
+        reason = self.reason(outcome.constraint)
+        return f"{text}: {reason}" if reason else text
+
+    def reason(self, constraint: str) -> str:
+        """What the policy says why."""
+        if constraint == DEFAULT_NAME:
+            return self._default_reason or ""
+        known = self._constraints.get(constraint)
+        return (known.reason or "") if known else ""
+
+    def owner(self, region: Region, protocol: str) -> str:
+        """Whom the constraint keeps the ports for, and what the catalog knows them as."""
+        constraint = self._constraints.get(region.outcome.constraint or "")
+        parts = [_kept(constraint)] if constraint else []
+        if region.last - region.first < FEW_PORTS:
+            parts.append(_catalog_words(protocol, region.first))
+        return "; ".join(filter(None, parts))
+
+
+def _kept(constraint: Constraint) -> str:
+    if constraint.subject_for is not None or not constraint.subject_except:
+        return ""
+    names = list(dict.fromkeys(map(str, constraint.subject_except)))
+    more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
+    return f"kept for {', '.join(names[:MOST_NAMES])}{more}"
+
+
+@lru_cache(1024)
+def _catalog_words(protocol: str, port: int) -> str:
+    """Kept while the agent runs: a set that is added meanwhile gives ports a name only later."""
+    found = catalog_sets(protocol, port)
+    return f"catalog:{found[0].name}, {found[0].description}" if found else ""

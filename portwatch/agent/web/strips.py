@@ -1,0 +1,304 @@
+"""The port map: a strip for each workload, the most telling first, as many as there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from portwatch.agent.web.captions import Captions
+from portwatch.agent.web.chosen import Chosen
+from portwatch.agent.web.links import explain_link, map_link
+from portwatch.agent.web.marks import Sign
+from portwatch.agent.web.markup import Html, element, joined
+from portwatch.agent.web.portmap import PortMap, PortMaps, Region
+from portwatch.agent.web.strip import Drawing, axis, sign_shape, strip, swatch, symbols
+from portwatch.agent.web.tables import named, table, verdict_badge
+from portwatch.agent.web.view import EVERYBODY_ELSE, OTHER, InForce, SeenViolation, View
+from portwatch.agent.web.whose import Meant, names_here
+from portwatch.agent.web.words import count_of, range_words, span, verdict_name
+from portwatch.policy.words.addresses import Address
+
+OPEN_STRIPS = 12
+MOST_STRIPS = 150
+MOST_BYTES = 150_000
+"""Of strips on one page; what does not fit is named, and one link away."""
+
+MOST_NAMES = 400
+TABLES_UP_TO = 4
+"""So many workloads have their ranges as a table beside the strip."""
+
+MOST_RANGES = 200
+MOST_LABEL_PARTS = 6
+
+SCOPES = {
+    "wildcard": "0.0.0.0",  # noqa: S104 (asked about, not bound)
+    "loopback": "127.0.0.1",
+    "private": "10.0.0.1",
+    "link-local": "169.254.0.1",
+    "public": "1.1.1.1",
+}
+"""Each word of the language for addresses, by one of them."""
+
+Find = Callable[[str], Meant | None]
+"""The subject that stands for a workload."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is at the ports of one workload."""
+
+    listeners: list[Sign]
+    violations: list[Sign]
+    violation_count: int
+    listener_count: int
+
+    @property
+    def weight(self) -> tuple[bool, bool, int]:
+        """How much a person wants to see it."""
+        is_against = any(sign.is_against for sign in self.listeners)
+        return bool(self.violations), is_against, len(self.listeners)
+
+
+def port_map(
+    view: View, in_force: InForce, find: Find, maps: PortMaps, chosen: Chosen, scope: str
+) -> Html:
+    """The section of the page, with its legend."""
+    seen = _seen(view)
+    names = [name for name in (*names_here(view), EVERYBODY_ELSE) if chosen.has(name)]
+    defined = {workload.name for workload in in_force.policy.workloads}
+    nothing = Seen([], [], 0, 0)
+
+    def rank(name: str) -> tuple[object, ...]:
+        violates, listens_against, listeners = seen.get(name, nothing).weight
+        return (
+            not violates,
+            not listens_against,
+            name not in defined,
+            name == EVERYBODY_ELSE,
+            -listeners,
+        )
+
+    names.sort(key=rank)
+    captions = Captions(in_force)
+    address = Address.parse(SCOPES[scope])
+    drawn: dict[str, Html] = {}
+    size = 0
+    for name in names[:MOST_STRIPS]:
+        meant = find(name)
+        if meant is None:
+            continue
+        ports = maps.of(meant.subject, address)
+        one = _workload(
+            name,
+            meant.note,
+            ports,
+            seen.get(name, nothing),
+            captions,
+            view,
+            with_table=len(names) <= TABLES_UP_TO,
+        )
+        if size + len(one) > MOST_BYTES and drawn:
+            break
+        size += len(one)
+        drawn[name] = one
+    left = [name for name in names if name not in drawn]
+    strips = list(drawn.values())
+    return joined(
+        (
+            symbols(),
+            _legend(scope, chosen),
+            element("div", axis(), *strips[:OPEN_STRIPS], class_="strips"),
+            _more(strips[OPEN_STRIPS:]),
+            _left_out(left),
+        )
+    )
+
+
+def _workload(
+    name: str,
+    note: str,
+    ports: PortMap,
+    seen: Seen,
+    captions: Captions,
+    view: View,
+    *,
+    with_table: bool,
+) -> Html:
+    counts = [
+        count_of(seen.listener_count, "listener") if seen.listener_count else "",
+        count_of(seen.violation_count, "violation") if seen.violation_count else "",
+    ]
+    said = ", ".join(filter(None, counts))
+    label = f"Port map of {name[:120]}. {_in_words(ports)} {said or 'Nothing listens.'}"
+    drawing = Drawing(ports, seen.listeners, seen.violations, label)
+    return element(
+        "article",
+        element(
+            "h3",
+            named(name, map_link(name)),
+            element("span", f" {said}", class_="counts") if said else None,
+        ),
+        element("p", note, class_="note") if note and with_table else None,
+        strip(drawing, captions, view.local_ports),
+        _ranges(name, ports, captions) if with_table else None,
+        class_="workload",
+    )
+
+
+def _in_words(ports: PortMap) -> str:
+    """The strip for those who cannot see it, as far as that fits a sentence or two."""
+    told = [_list_words(ports.tcp, "TCP" if ports.udp != ports.tcp else "TCP and UDP")]
+    if ports.udp != ports.tcp:
+        told.append(_list_words(ports.udp, "UDP"))
+    return " ".join(told)
+
+
+def _list_words(regions: Sequence[Region], protocol: str) -> str:
+    against = [one for one in regions if one.outcome.verdict]
+    if not against:
+        return f"{protocol}: every port is allowed."
+    if len(against) == len(regions) == 1:
+        only = against[0].outcome
+        return f"{protocol}: every port is {verdict_name(only)} by {only.constraint}."
+    parts = [
+        f"{range_words(one.first, one.last)} {verdict_name(one.outcome)} by "
+        f"{one.outcome.constraint}"
+        for one in against[:MOST_LABEL_PARTS]
+    ]
+    more = len(against) - MOST_LABEL_PARTS
+    rest = f", and {count_of(more, 'range')} more" if more > 0 else ""
+    return f"{protocol}: {', '.join(parts)}{rest}; the others are allowed."
+
+
+def _ranges(name: str, ports: PortMap, captions: Captions) -> Html:
+    rows = []
+    for protocol, regions in (("tcp", ports.tcp), ("udp", ports.udp)):
+        for one in regions:
+            words = range_words(one.first, one.last)
+            link = explain_link(name, protocol, one.first)
+            verdict = verdict_name(one.outcome)
+            rows.append(
+                (
+                    element("a", f"{words}/{protocol}", href=link),
+                    verdict_badge(verdict),
+                    one.outcome.constraint or "",
+                    captions.reason(one.outcome.constraint or ""),
+                    captions.owner(one, protocol),
+                )
+            )
+    more = len(rows) - MOST_RANGES
+    return element(
+        "details",
+        element("summary", f"{count_of(len(rows), 'range')} of ports as a table"),
+        table(
+            "Ranges of ports",
+            ("Ports", "Verdict", "Constraint", "Reason", "Whose"),
+            rows[:MOST_RANGES],
+        ),
+        element("p", f"{more:,} more ranges are left out.", class_="note") if more > 0 else None,
+    )
+
+
+def _legend(scope: str, chosen: Chosen) -> Html:
+    items = [
+        (swatch("allowed"), "allowed"),
+        (swatch("denied"), "denied"),
+        (swatch("recorded"), "would be denied, recorded"),
+        (swatch("ephemeral"), "ports that the kernel picks"),
+        (sign_shape("listener", False), "listener"),
+        (sign_shape("listener", True), "listener against the policy"),
+        (sign_shape("violation", True), "violation"),
+    ]
+    listed = [element("li", drawn, " ", text) for drawn, text in items]
+    asked = {"workload": chosen.workload, "q": chosen.text}
+    hidden = [element("input", type="hidden", name=k, value=v) for k, v in asked.items() if v]
+    buttons = [
+        element(
+            "button",
+            word,
+            name="scope",
+            value=word,
+            aria_pressed="true" if word == scope else "false",
+        )
+        for word in SCOPES
+    ]
+    explained = (
+        "Ports 1 to 65535, logarithmic. One strip is for TCP and UDP where they are judged alike; "
+        "else the upper one is TCP and the thin one below it UDP. Drawn for binds to: "
+    )
+    return joined(
+        (
+            element("ul", *listed, class_="legend", aria_label="Legend"),
+            element(
+                "form",
+                *hidden,
+                element("p", explained, *buttons),
+                method="get",
+                action="/",
+                class_="scopes",
+            ),
+        )
+    )
+
+
+def _more(drawn: Sequence[Html]) -> Html | None:
+    if not drawn:
+        return None
+    summary = element("summary", f"{count_of(len(drawn), 'workload')} more, with less to see")
+    return element("details", summary, element("div", axis(), *drawn, class_="strips"))
+
+
+def _left_out(names: Sequence[str]) -> Html | None:
+    if not names:
+        return None
+    links = [element("li", named(name, map_link(name))) for name in names[:MOST_NAMES]]
+    more = len(names) - MOST_NAMES
+    note = f" {more:,} more are not even named: filter by name above." if more > 0 else ""
+    return element(
+        "details",
+        element("summary", f"{count_of(len(names), 'workload')} left out here: each is a link"),
+        element("ul", *links, class_="names"),
+        element("p", note) if note else None,
+    )
+
+
+def _seen(view: View) -> dict[str, Seen]:
+    found: dict[str, Seen] = {}
+
+    def of(name: str) -> Seen:
+        return found.setdefault(name, Seen([], [], 0, 0))
+
+    for (workload, protocol, port, scope, verdict), count in view.listeners:
+        if port.isdecimal():
+            text = f"{port}/{protocol} listens on {scope}: {verdict or 'not judged'}"
+            text += f" ({count} sockets)" if count > 1 else ""
+            is_against = verdict in ("denied", "recorded")
+            link = explain_link(workload, protocol, port)
+            of(workload).listeners.append(Sign(int(port), is_against, text, link))
+    for one in view.violations:
+        if one.port:
+            of(one.workload).violations.append(_violation_sign(one))
+    listening: dict[str, int] = {}
+    for series, count in view.listeners:
+        listening[series[0]] = listening.get(series[0], 0) + count
+    counted: dict[str, int] = {}
+    for one in view.violations:
+        counted[one.workload] = counted.get(one.workload, 0) + one.count
+    return {
+        name: Seen(
+            found[name].listeners if name in found else [],
+            found[name].violations if name in found else [],
+            counted.get(name, 0),
+            listening.get(name, 0),
+        )
+        for name in {*found, *listening, *counted} - {OTHER}
+    }
+
+
+def _violation_sign(one: SeenViolation) -> Sign:
+    text = (
+        f"{one.port}/{one.protocol}: {one.verdict} {one.count:,}× by {one.constraint}, "
+        f"last {span(one.age_seconds)} ago"
+    )
+    link = explain_link(one.workload, one.protocol, one.port or 0, constraint=one.constraint)
+    return Sign(one.port or 0, True, text, link)
