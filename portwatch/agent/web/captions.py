@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from portwatch.agent.web.portmap import Region
@@ -14,7 +15,7 @@ from portwatch.policy.tables.outcomes import Outcome
 FEW_PORTS = 64
 """A range of more than these is not one software's by the catalog."""
 
-MOST_PARTS = 5
+MOST_PARTS = 3
 MOST_NAMES = 3
 
 
@@ -26,21 +27,24 @@ class Captions:
         self._constraints = {one.name: one for one in policy.constraints}
         self._default_reason = policy.reason
 
-    def region(self, region: Region, protocol: str) -> str:
-        """One sentence on ports that share an outcome."""
-        ports = f"{range_words(region.first, region.last)}/{protocol}"
-        text = f"{ports}: {self.outcome(region.outcome)}"
+    def block(self, regions: Sequence[Region], protocols: Sequence[str]) -> str:
+        """One region at length, with whose it is; of several a line for each, if they are few."""
+        if len(regions) > 1:
+            lines = [self._verdict(one, protocols) for one in regions[:MOST_PARTS]]
+            if regions[MOST_PARTS:]:
+                more = len(regions) - MOST_PARTS
+                lines.append(f"… and {more} ranges more up to {regions[-1].last}")
+            return "\n".join(lines)
+        region = regions[0]
+        text = self._verdict(region, protocols)
         if region.varies:
             text += "; on some other addresses the verdict is another"
-        owner = self.owner(region, protocol)
+        owner = self.owner(region, protocols[0])
         return f"{text} ({owner})" if owner else text
 
-    def block(self, regions: tuple[Region, ...], protocol: str) -> str:
-        """A line for each region, as far as they are few."""
-        lines = [self.region(one, protocol) for one in regions[:MOST_PARTS]]
-        if regions[MOST_PARTS:]:
-            lines.append(f"… and {len(regions) - MOST_PARTS} ranges more up to {regions[-1].last}")
-        return "\n".join(lines)
+    def _verdict(self, region: Region, protocols: Sequence[str]) -> str:
+        ports = f"{range_words(region.first, region.last)}/{'+'.join(protocols)}"
+        return f"{ports}: {self.outcome(region.outcome)}"
 
     def outcome(self, outcome: Outcome) -> str:
         """Verdict, constraint and reason."""

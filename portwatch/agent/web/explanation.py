@@ -12,7 +12,7 @@ from portwatch.agent.web.explained import Explained, explain_bind, ranges_of
 from portwatch.agent.web.links import explain_link, map_link
 from portwatch.agent.web.markup import Html, element, escaped, joined, shortened
 from portwatch.agent.web.page import page
-from portwatch.agent.web.tables import named, verdict_badge
+from portwatch.agent.web.tables import named
 from portwatch.agent.web.view import OTHER, View
 from portwatch.agent.web.whose import Meant, find, nearest
 from portwatch.errors import UsageError
@@ -62,24 +62,32 @@ def _page(asked: BindQuery, meant: Meant, explained: Explained) -> Answer:
     decision = explained.decision
     port = port_text(asked.endpoint)
     outcome = {
-        "denied": f": bind() fails with {decision.errno}",
-        "recorded": ": bind() goes through, and it is recorded as a violation",
-        "allowed": "",
+        "denied": f"bind() fails with {decision.errno}",
+        "recorded": "bind() goes through, and is recorded as a violation",
+        "allowed": "bind() goes through",
     }[decision.verdict]
-    by = joined((" by ", element("b", decision.constraint))) if decision.constraint else ""
-    question = element(
-        "h1", named(asked.workload), Html(" and "), element("span", port, class_="port")
-    )
-    verdict = element("p", verdict_badge(decision.verdict), by, outcome, class_="verdict")
-    reason = element("p", f"Reason: {decision.reason}") if decision.reason else None
+    by = joined((" by ", element("b", decision.constraint))) if decision.constraint else None
+    reason = f": {decision.reason}" if decision.reason else "."
     network = "" if meant.subject.host_network else ", not in the host's network namespace"
+    verdict = element(
+        "div",
+        element(
+            "p",
+            element("span", aria_hidden="true", class_="lamp"),
+            element("strong", decision.verdict.capitalize()),
+            class_="big",
+        ),
+        element("p", outcome, by, reason),
+        class_=f"banner {decision.verdict}-banner",
+    )
     return page(
         f"{decision.verdict}: {shortened(asked.workload)} and {port}",
-        question,
-        element("p", f"A bind to {asked.address}{network}.", class_="note"),
-        element("p", meant.note, class_="note") if meant.note else None,
+        element("h1", "May ", named(asked.workload), f" bind {port}?", class_="question"),
+        element("p", f"To address {asked.address}{network}.", class_="note"),
+        element("p", meant.note[:1].upper() + meant.note[1:], ".", class_="note")
+        if meant.note
+        else None,
         verdict,
-        reason,
         _section("why", "Why, constraint by constraint", _steps(explained.steps, asked.constraint)),
         _section("whose", f"Whose is {port}?", _owners(explained)),
         _section("may", "What this workload may have", _may_bind(explained, asked)),

@@ -17,8 +17,8 @@ from portwatch.policy.reading import Endpoint, judge
 from portwatch.policy.sentences import sentence
 from portwatch.policy.words.addresses import V4_WILDCARD
 
-MOST_VIOLATIONS = 25
-MOST_ROWS = 40
+MOST_VIOLATIONS = 20
+MOST_ROWS = 15
 MOST_ERRORS = 20
 
 _PURPOSES = {hook.name: hook.purpose for hook in HOOKS}

@@ -37,11 +37,12 @@ def strip(drawing: Drawing, captions: Captions, local_ports: tuple[int, int]) ->
     """The whole drawing."""
     ports = drawing.ports
     y = MARK_HEIGHT
-    parts = [_lane(ports.tcp, "tcp" if ports.udp != ports.tcp else "port", y, TCP_HEIGHT, captions)]
+    alike = ports.udp == ports.tcp
+    parts = [_lane(ports.tcp, ("tcp", "udp") if alike else ("tcp",), y, TCP_HEIGHT, captions)]
     y += TCP_HEIGHT
-    if ports.udp != ports.tcp:
+    if not alike:
         y += GAP
-        parts.append(_lane(ports.udp, "udp", y, UDP_HEIGHT, captions))
+        parts.append(_lane(ports.udp, ("udp",), y, UDP_HEIGHT, captions))
         y += UDP_HEIGHT
     y += GAP
     parts.append(_picked(ports, y, captions, local_ports))
@@ -69,11 +70,8 @@ def axis() -> Html:
         y = 22 if port in SECOND_ROW else 10
         parts.append(element("text", str(port), x=at, y=y, class_=f"tick{hidden}"))
         parts.append(element("line", x1=at, x2=at, y1=y + 3, y2=32, class_=f"tick{hidden}"))
-    ends = (("1", "0.00%", "start"), ("65535", "100.00%", "end"))
-    parts += [
-        element("text", text, x=at, y=10, class_="tick wide", text_anchor=anchor)
-        for text, at, anchor in ends
-    ]
+    parts.append(element("text", "1", x="0%", y=10, class_="tick wide first"))
+    parts.append(element("text", "65535", x="100%", y=10, class_="tick wide last"))
     return element("svg", *parts, class_="axis", width="100%", height=32, aria_hidden="true")
 
 
@@ -90,7 +88,7 @@ def symbols() -> Html:
         element(
             "path",
             id="violation",
-            d="M-4 3 -1 6.5-4 10-2 11.5 0 9 2 11.5 4 10 1 6.5 4 3 2 1.5 0 4-2 1.5z",
+            d="M-4.5 2.5-2.5.5 0 3 2.5.5 4.5 2.5 2 5 4.5 7.5 2.5 9.5 0 7-2.5 9.5-4.5 7.5-2 5z",
         ),
     ]
     defs = element("defs", *patterns, *shapes)
@@ -117,27 +115,32 @@ def _pattern(name: str, drawn: Html) -> Html:
 
 
 def _lane(
-    regions: Sequence[Region], protocol: str, y: int, height: int, captions: Captions
+    regions: Sequence[Region], protocols: Sequence[str], y: int, height: int, captions: Captions
 ) -> Html:
-    """Wide blocks first, so that narrow ones, drawn wider than they are, lie on them."""
+    """Narrow blocks that differ from what is around are drawn wider than they are, over it."""
     found = list(blocks(regions))
-    found.sort(key=lambda block: block.is_narrow)
-    rects = [_block(block, protocol, y, height, captions) for block in found]
-    return element("g", *rects, class_=f"lane {protocol}")
+    around = [None, *(block.verdict for block in found), None]
+    bold = [
+        block.is_narrow and block.verdict not in (before, after)
+        for block, before, after in zip(found, around, around[2:], strict=False)
+    ]
+    rects = [
+        _block(block, captions.block(block.regions, protocols), y, height, is_bold)
+        for block, is_bold in sorted(zip(found, bold, strict=True), key=lambda pair: pair[1])
+    ]
+    return element("g", *rects, class_=" ".join(("lane", *protocols)))
 
 
-def _block(block: Block, protocol: str, y: int, height: int, captions: Captions) -> Html:
+def _block(block: Block, caption: str, y: int, height: int, is_bold: bool) -> Html:
     verdict = VERDICT_NAMES[block.verdict]
-    name = "tcp and udp" if protocol == "port" else protocol
-    title = element("title", captions.block(block.regions, name))
     return element(
         "rect",
-        title,
+        element("title", caption),
         x=_per_cent(position(block.first)),
         y=y,
         width=_per_cent(width(block.first, block.last)),
         height=height,
-        class_=f"{verdict} narrow" if block.is_narrow else verdict,
+        class_=f"{verdict} narrow" if is_bold else verdict,
     )
 
 

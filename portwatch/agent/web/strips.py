@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from portwatch.agent.web.captions import Captions
 from portwatch.agent.web.chosen import Chosen
 from portwatch.agent.web.links import explain_link, map_link
-from portwatch.agent.web.marks import Sign
 from portwatch.agent.web.markup import Html, element, joined
 from portwatch.agent.web.portmap import PortMap, PortMaps, Region
+from portwatch.agent.web.seen import Seen, seen_by_workload
 from portwatch.agent.web.strip import Drawing, axis, sign_shape, strip, swatch, symbols
 from portwatch.agent.web.tables import named, table, verdict_badge
-from portwatch.agent.web.view import EVERYBODY_ELSE, OTHER, InForce, SeenViolation, View
+from portwatch.agent.web.view import EVERYBODY_ELSE, InForce, View
 from portwatch.agent.web.whose import Meant, names_here
-from portwatch.agent.web.words import count_of, range_words, span, verdict_name
+from portwatch.agent.web.words import count_of, range_words, verdict_name
 from portwatch.policy.words.addresses import Address
 
 OPEN_STRIPS = 12
 MOST_STRIPS = 150
-MOST_BYTES = 150_000
+MOST_BYTES = 200_000
 """Of strips on one page; what does not fit is named, and one link away."""
 
 MOST_NAMES = 400
@@ -43,39 +42,23 @@ Find = Callable[[str], Meant | None]
 """The subject that stands for a workload."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What there is at the ports of one workload."""
-
-    listeners: list[Sign]
-    violations: list[Sign]
-    violation_count: int
-    listener_count: int
-
-    @property
-    def weight(self) -> tuple[bool, bool, int]:
-        """How much a person wants to see it."""
-        is_against = any(sign.is_against for sign in self.listeners)
-        return bool(self.violations), is_against, len(self.listeners)
-
-
 def port_map(
     view: View, in_force: InForce, find: Find, maps: PortMaps, chosen: Chosen, scope: str
 ) -> Html:
     """The section of the page, with its legend."""
-    seen = _seen(view)
+    seen = seen_by_workload(view)
     names = [name for name in (*names_here(view), EVERYBODY_ELSE) if chosen.has(name)]
     defined = {workload.name for workload in in_force.policy.workloads}
-    nothing = Seen([], [], 0, 0)
+    nothing = Seen()
 
     def rank(name: str) -> tuple[object, ...]:
-        violates, listens_against, listeners = seen.get(name, nothing).weight
+        here = seen.get(name, nothing)
         return (
-            not violates,
-            not listens_against,
+            not here.violations,
+            not here.listens_against,
             name not in defined,
             name == EVERYBODY_ELSE,
-            -listeners,
+            -here.listener_count,
         )
 
     names.sort(key=rank)
@@ -130,7 +113,7 @@ def _workload(
     ]
     said = ", ".join(filter(None, counts))
     label = f"Port map of {name[:120]}. {_in_words(ports)} {said or 'Nothing listens.'}"
-    drawing = Drawing(ports, seen.listeners, seen.violations, label)
+    drawing = Drawing(ports, seen.listener_signs(), seen.violation_signs(), label)
     return element(
         "article",
         element(
@@ -260,45 +243,3 @@ def _left_out(names: Sequence[str]) -> Html | None:
         element("ul", *links, class_="names"),
         element("p", note) if note else None,
     )
-
-
-def _seen(view: View) -> dict[str, Seen]:
-    found: dict[str, Seen] = {}
-
-    def of(name: str) -> Seen:
-        return found.setdefault(name, Seen([], [], 0, 0))
-
-    for (workload, protocol, port, scope, verdict), count in view.listeners:
-        if port.isdecimal():
-            text = f"{port}/{protocol} listens on {scope}: {verdict or 'not judged'}"
-            text += f" ({count} sockets)" if count > 1 else ""
-            is_against = verdict in ("denied", "recorded")
-            link = explain_link(workload, protocol, port)
-            of(workload).listeners.append(Sign(int(port), is_against, text, link))
-    for one in view.violations:
-        if one.port:
-            of(one.workload).violations.append(_violation_sign(one))
-    listening: dict[str, int] = {}
-    for series, count in view.listeners:
-        listening[series[0]] = listening.get(series[0], 0) + count
-    counted: dict[str, int] = {}
-    for one in view.violations:
-        counted[one.workload] = counted.get(one.workload, 0) + one.count
-    return {
-        name: Seen(
-            found[name].listeners if name in found else [],
-            found[name].violations if name in found else [],
-            counted.get(name, 0),
-            listening.get(name, 0),
-        )
-        for name in {*found, *listening, *counted} - {OTHER}
-    }
-
-
-def _violation_sign(one: SeenViolation) -> Sign:
-    text = (
-        f"{one.port}/{one.protocol}: {one.verdict} {one.count:,}× by {one.constraint}, "
-        f"last {span(one.age_seconds)} ago"
-    )
-    link = explain_link(one.workload, one.protocol, one.port or 0, constraint=one.constraint)
-    return Sign(one.port or 0, True, text, link)

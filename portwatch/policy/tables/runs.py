@@ -26,7 +26,7 @@ def port_runs(compiled: CompiledPolicy) -> list[Run]:
         classes = compiled.port_classes[row * PORTS + 1 : (row + 1) * PORTS]
         first = 1
         for number, group in groupby(classes):
-            last = first + sum(1 for _ in group) - 1
+            last = first + len(list(group)) - 1
             found.append(Run(protocol, first, last, number))
             first = last + 1
     return found
