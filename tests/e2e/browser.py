@@ -1,4 +1,4 @@
-"""A real browser, headless, by the DevTools protocol over a pair of pipes: nothing listens for it."""
+"""A real browser, headless, by the DevTools protocol over a pair of pipes."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from portwatch.agent.running import RunningProcess, processes_in, running_proces
 from portwatch.agent.state import AgentState
 from portwatch.agent.web.view import InForce, Resident, SeenCollision, SeenViolation, View
 from portwatch.kernel import layout
+from portwatch.kernel.names import cut
 from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.namespaces import local_ports
@@ -67,7 +68,9 @@ class Outlook:
             violation_kinds=kinds,
             collisions=collisions,
             collision_kinds=collision_kinds,
-            listeners=tuple(state.listeners),
+            listeners=tuple(
+                ((cut(series[0]), *series[1:]), count) for series, count in state.listeners
+            ),
             surveyed_seconds=state.listeners_surveyed_seconds,
             residents=self._residents(live) if live else {},
             local_ports=local_ports(self.host),
@@ -124,14 +127,14 @@ class Outlook:
         ), len(counts)
 
     def _residents(self, live: Published) -> dict[str, Resident]:
-        """The first cgroup of each name."""
+        """The first cgroup of each name, as the kernel's counts have it: a long one is cut."""
         compiled, book = live.compiled, self.publisher.book
         found: dict[str, Resident] = {}
         for path in islice(list(live.ids), MAX_RESIDENTS):
             container = book.known(path)
             signature = compiled.cgroup_signature(path, container)
             name = compiled.workload(signature, 0, 0) or self.publisher.shown_name(path)
-            found.setdefault(name, Resident(path, container))
+            found.setdefault(cut(name), Resident(path, container))
         return found
 
 

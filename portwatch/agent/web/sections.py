@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from portwatch.agent.web.chosen import Chosen
 from portwatch.agent.web.links import explain_link, map_link
-from portwatch.agent.web.markup import Html, element
+from portwatch.agent.web.markup import Html, element, shortened
 from portwatch.agent.web.tables import facts, named, table, verdict_badge
 from portwatch.agent.web.view import OTHER, InForce, SeenViolation, View
 from portwatch.agent.web.whose import find
-from portwatch.agent.web.words import count_of, span
+from portwatch.agent.web.words import ago, count_of
 from portwatch.kernel.hooks import HOOKS
 from portwatch.policy.model import DEFAULT_NAME
 from portwatch.policy.reading import Endpoint, judge
@@ -20,6 +20,7 @@ from portwatch.policy.words.addresses import V4_WILDCARD
 MOST_VIOLATIONS = 20
 MOST_ROWS = 15
 MOST_ERRORS = 20
+MOST_LETTERS = 400
 
 _PURPOSES = {hook.name: hook.purpose for hook in HOOKS}
 
@@ -31,12 +32,12 @@ def violations(view: View, chosen: Chosen) -> Html:
         return element("p", "None has been counted.", class_="empty")
     rows = [
         (
-            f"{span(one.age_seconds)} ago",
+            ago(one.age_seconds),
             verdict_badge(one.verdict),
             named(one.workload, map_link(one.workload)),
             _port(one.workload, one.protocol, one.port, constraint=one.constraint),
             f"{one.count:,}",
-            element("b", one.constraint),
+            element("b", shortened(one.constraint)),
             _why(one, view),
         )
         for one in found[:MOST_VIOLATIONS]
@@ -54,9 +55,11 @@ def listeners(view: View, chosen: Chosen) -> Html:
     total = sum(count for _, count in found)
     if not view.surveyed_seconds:
         return element("p", "What listens has not been looked at yet.", class_="empty")
-    ago = span(view.now_seconds - view.surveyed_seconds)
+    when = ago(view.now_seconds - view.surveyed_seconds)
     wrong = sum(count for _, count in against)
-    said = f"{count_of(total, 'socket')} listened {ago} ago, {wrong:,} of them against the policy."
+    said = f"{count_of(total, 'socket')} listened {when}, {wrong:,} of them against the policy."
+    if not total:
+        return element("p", f"Nothing listened {when}.", class_="empty")
     if not against:
         return element("p", said, class_="empty")
     rows = [
@@ -112,7 +115,7 @@ def policy(view: View, in_force: InForce) -> Html:
         ("Mode", told.mode),
         ("Default", told.default),
         ("Constraints", constraints),
-        ("Loaded", f"{span(view.now_seconds - in_force.since_seconds)} ago, {loaded:%F %T} UTC"),
+        ("Loaded", f"{ago(view.now_seconds - in_force.since_seconds)}, {loaded:%F %T} UTC"),
         ("Generation", str(in_force.generation)),
         ("SHA-256", element("code", told.sha256, class_="hash")),
         ("Workloads", element("span", *names) if names else "none are defined"),
@@ -125,13 +128,16 @@ def refusal(view: View) -> Html | None:
     refused = view.refusal
     if refused is None:
         return None
-    errors = [element("li", element("code", error)) for error in refused.errors[:MOST_ERRORS]]
+    errors = [
+        element("li", element("code", shortened(error, MOST_LETTERS)))
+        for error in refused.errors[:MOST_ERRORS]
+    ]
     more = len(refused.errors) - MOST_ERRORS
     return element(
         "div",
         element(
             "p",
-            f"{span(view.now_seconds - refused.seconds)} ago a policy was refused; the one below "
+            f"{ago(view.now_seconds - refused.seconds)} a policy was refused; the one below "
             "stays in force:",
         ),
         element("ul", *errors),

@@ -9,7 +9,7 @@ from portwatch.agent.survey.report import Series
 from portwatch.agent.web.links import explain_link
 from portwatch.agent.web.marks import Sign
 from portwatch.agent.web.view import OTHER, SeenViolation, View
-from portwatch.agent.web.words import span
+from portwatch.agent.web.words import ago
 
 AGAINST = ("denied", "recorded")
 
@@ -66,7 +66,7 @@ def _listener(series: Series, count: int) -> Sign:
 def _violation(one: SeenViolation, port: int) -> Sign:
     text = (
         f"{port}/{one.protocol}: {one.verdict} {one.count:,}× by {one.constraint}, "
-        f"last {span(one.age_seconds)} ago"
+        f"last {ago(one.age_seconds)}"
     )
     link = explain_link(one.workload, one.protocol, port, constraint=one.constraint)
     return Sign(port, True, text, link)

@@ -19,10 +19,10 @@ from portwatch.policy.words.addresses import Address
 
 OPEN_STRIPS = 12
 MOST_STRIPS = 150
-MOST_BYTES = 200_000
+MOST_BYTES, ENOUGH_BYTES = 190_000, 170_000
 """Of strips on one page; what does not fit is named, and one link away."""
 
-MOST_NAMES = 400
+MOST_NAMED_BYTES = 40_000
 TABLES_UP_TO = 4
 """So many workloads have their ranges as a table beside the strip."""
 
@@ -67,6 +67,8 @@ def port_map(
     drawn: dict[str, Html] = {}
     size = 0
     for name in names[:MOST_STRIPS]:
+        if size > ENOUGH_BYTES:
+            break
         meant = find(name)
         if meant is None:
             continue
@@ -80,17 +82,18 @@ def port_map(
             view,
             with_table=len(names) <= TABLES_UP_TO,
         )
-        if size + len(one) > MOST_BYTES and drawn:
-            break
-        size += len(one)
-        drawn[name] = one
+        if size + len(one) <= MOST_BYTES:
+            size += len(one)
+            drawn[name] = one
     left = [name for name in names if name not in drawn]
     strips = list(drawn.values())
     return joined(
         (
             symbols(),
             _legend(scope, chosen),
-            element("div", axis(), *strips[:OPEN_STRIPS], class_="strips"),
+            element("div", axis(), *strips[:OPEN_STRIPS], class_="strips")
+            if strips
+            else element("p", "No workload here is called so.", class_="empty"),
             _more(strips[OPEN_STRIPS:]),
             _left_out(left),
         )
@@ -155,14 +158,18 @@ def _list_words(regions: Sequence[Region], protocol: str) -> str:
 
 def _ranges(name: str, ports: PortMap, captions: Captions) -> Html:
     rows = []
-    for protocol, regions in (("tcp", ports.tcp), ("udp", ports.udp)):
+    lanes = {"tcp+udp": ports.tcp}
+    if ports.udp != ports.tcp:
+        lanes = {"tcp": ports.tcp, "udp": ports.udp}
+    for lane, regions in lanes.items():
+        protocol = lane[:3]
         for one in regions:
             words = range_words(one.first, one.last)
             link = explain_link(name, protocol, one.first)
             verdict = verdict_name(one.outcome)
             rows.append(
                 (
-                    element("a", f"{words}/{protocol}", href=link),
+                    element("a", f"{words}/{lane}", href=link),
                     verdict_badge(verdict),
                     one.outcome.constraint or "",
                     captions.reason(one.outcome.constraint or ""),
@@ -234,8 +241,15 @@ def _more(drawn: Sequence[Html]) -> Html | None:
 def _left_out(names: Sequence[str]) -> Html | None:
     if not names:
         return None
-    links = [element("li", named(name, map_link(name))) for name in names[:MOST_NAMES]]
-    more = len(names) - MOST_NAMES
+    links: list[Html] = []
+    size = 0
+    for name in names:
+        link = element("li", named(name, map_link(name)))
+        size += len(link)
+        if size > MOST_NAMED_BYTES:
+            break
+        links.append(link)
+    more = len(names) - len(links)
     note = f" {more:,} more are not even named: filter by name above." if more > 0 else ""
     return element(
         "details",

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from portwatch.agent.identity.named_subject import named_subject
 from portwatch.agent.web.look import Outlook
 from portwatch.agent.web.view import EVERYBODY_ELSE, OTHER, InForce, View
+from portwatch.kernel.names import cut
 from portwatch.policy.cases.specimens import specimens
 from portwatch.policy.workload import Selector, Subject
 
@@ -36,6 +37,7 @@ def names_here(view: View) -> list[str]:
 
 def find(name: str, view: View, in_force: InForce) -> Meant | None:
     """The subject that a name of the metrics means; None where nobody is called so."""
+    name = cut(name)
     if name == EVERYBODY_ELSE:
         return Meant(NOBODY, "somebody whom no selector names, as user nobody in the root cgroup")
     here = view.residents.get(name)
@@ -84,7 +86,7 @@ def as_it_runs(
     return Meant(who, note)
 
 
-def _like(selectors: tuple[Selector, ...], in_force: InForce) -> Meant | None:
+def _like(selectors: tuple[Selector, ...], in_force: InForce) -> Meant:
     for selector in selectors:
         for one in specimens(selector, host_network=True):
             users, groups = in_force.accounts.users, in_force.accounts.groups
@@ -94,7 +96,7 @@ def _like(selectors: tuple[Selector, ...], in_force: InForce) -> Meant | None:
                 gid=groups.get(one.group or "", one.gid),
             )
             return Meant(subject, f"none runs here now: as one in {one.cgroup} would be judged")
-    return None
+    return Meant(NOBODY, "nothing like it is known any more: as somebody whom no selector names")
 
 
 def _selector(name: str) -> Selector:

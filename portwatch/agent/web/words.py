@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portwatch.policy.tables.outcomes import ALLOWED, DENIED, RECORDED, Outcome
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 VERDICT_NAMES = {ALLOWED: "allowed", DENIED: "denied", RECORDED: "recorded"}
 
 
@@ -22,9 +23,9 @@ def count_of(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def span(seconds: float) -> str:
-    """`3 min`, in the largest unit that fits."""
+def ago(seconds: float) -> str:
+    """`3 min ago`, in the largest unit that fits, never broken over lines."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+            return f"{seconds / length:.0f}{NO_BREAK}{unit}{NO_BREAK}ago"
+    return f"{max(seconds, 0):.0f}{NO_BREAK}s{NO_BREAK}ago"
