@@ -84,7 +84,7 @@ class Names:
 
 
 def cut(text: str) -> str:
-    """What a name is known by: at most NAME_BYTES of UTF-8; a path's end tells more than its start."""
+    """What a name is known by: at most NAME_BYTES of UTF-8, of a longer one its end."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= NAME_BYTES:
         return raw.decode()
