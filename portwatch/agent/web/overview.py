@@ -6,6 +6,8 @@ Imported when somebody first looks: the agent that nobody looks at pays nothing 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from portwatch.agent.web.answer import Answer, Query
 from portwatch.agent.web.explanation import explanation
@@ -14,6 +16,7 @@ from portwatch.agent.web.look import Outlook
 from portwatch.agent.web.portmap import PortMaps
 from portwatch.agent.web.view import InForce
 from portwatch.agent.web.whose import Meant, as_it_runs, find
+from portwatch.node.memory import give_back
 
 
 class Overview:
@@ -26,7 +29,7 @@ class Overview:
 
     def landing(self, query: Query) -> Answer:
         """`/`."""
-        with self._lock:
+        with self._turn():
             view = self._outlook.look()
             in_force = view.in_force
 
@@ -42,7 +45,7 @@ class Overview:
 
     def explanation(self, query: Query) -> Answer:
         """`/explain`."""
-        with self._lock:
+        with self._turn():
             view = self._outlook.look()
             in_force = view.in_force
 
@@ -51,6 +54,13 @@ class Overview:
                 return as_it_runs(meant, self._outlook, in_force, host_network)
 
             return explanation(view, running, query)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """What a page needed for a moment is freed at its end, and then given back."""
+        with self._lock:
+            yield
+            give_back()
 
     def _maps_of(self, in_force: InForce) -> PortMaps:
         """Those of this policy; the last one's go."""
