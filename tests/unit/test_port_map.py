@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, addresses_near, policies, ports_near, subjects
 
 from portwatch.agent.web.blocks import NARROW, blocks
+from portwatch.agent.web.known_ports import KnownPorts
 from portwatch.agent.web.marks import Sign, marks
 from portwatch.agent.web.portmap import MAX_KINDS, PortMap, PortMaps, Region
 from portwatch.agent.web.scale import middle, position, width
 from portwatch.agent.web.words import verdict_name
 from portwatch.policy.decide import Endpoint, decide
+from portwatch.policy.owners import catalog_sets
 from portwatch.policy.source.load import parse_policy
 from portwatch.policy.tables.compile import compile_policy
 from portwatch.policy.tables.outcomes import ALLOWED, DENIED, RECORDED, Outcome
@@ -114,3 +116,13 @@ def test_marks_that_would_cover_one_another_are_one() -> None:
     assert (left.text, right.text) == ("c", "a\nb")
     assert (left.is_against, right.is_against, right.link) == (False, True, "/b")
     assert right.at == pytest.approx(middle(8085, 8085))
+
+
+def test_ports_are_called_what_explain_calls_them() -> None:
+    """The map has the same name for a port as the first set that `catalog_sets` finds."""
+    known = KnownPorts()
+    for protocol in ("tcp", "udp"):
+        for port in (22, 53, 80, 2375, 2379, 6443, 9100, 9999, 10250, 30000, 40000):
+            found = catalog_sets(protocol, port)
+            wanted = f"catalog:{found[0].name}, {found[0].description}" if found else ""
+            assert known.words(protocol, port) == wanted

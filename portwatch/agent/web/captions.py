@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
+from portwatch.agent.web.known_ports import KnownPorts
 from portwatch.agent.web.portmap import Region
 from portwatch.agent.web.view import InForce
 from portwatch.agent.web.words import range_words, verdict_name
 from portwatch.policy.model import DEFAULT_NAME, Constraint
-from portwatch.policy.owners import catalog_sets
 from portwatch.policy.tables.outcomes import Outcome
 
 FEW_PORTS = 64
@@ -26,6 +25,7 @@ class Captions:
         policy = in_force.policy
         self._constraints = {one.name: one for one in policy.constraints}
         self._default_reason = policy.reason
+        self._known_ports = KnownPorts()
 
     def block(self, regions: Sequence[Region], protocols: Sequence[str]) -> str:
         """One region at length, with whose it is; of several a line for each, if they are few."""
@@ -68,7 +68,7 @@ class Captions:
         constraint = self._constraints.get(region.outcome.constraint or "")
         parts = [_kept(constraint)] if constraint else []
         if region.last - region.first < FEW_PORTS:
-            parts.append(_catalog_words(protocol, region.first))
+            parts.append(self._known_ports.words(protocol, region.first))
         return "; ".join(filter(None, parts))
 
 
@@ -78,10 +78,3 @@ def _kept(constraint: Constraint) -> str:
     names = list(dict.fromkeys(map(str, constraint.subject_except)))
     more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
     return f"kept for {', '.join(names[:MOST_NAMES])}{more}"
-
-
-@lru_cache(1024)
-def _catalog_words(protocol: str, port: int) -> str:
-    """Kept while the agent runs: a set that is added meanwhile gives ports a name only later."""
-    found = catalog_sets(protocol, port)
-    return f"catalog:{found[0].name}, {found[0].description}" if found else ""

@@ -202,7 +202,8 @@ def _port(workload: str, protocol: str, port: int | str | None, **more: str) -> 
     if workload == OTHER:
         return element("span", text)
     given = {key: value for key, value in more.items() if value != OTHER}
-    return element("a", text, href=explain_link(workload, protocol, port, **given))
+    link = explain_link(workload, protocol, port, **given)
+    return element("a", text, href=link, class_="port")
 
 
 def _why(one: SeenViolation, view: View) -> str:

@@ -169,7 +169,7 @@ def _ranges(name: str, ports: PortMap, captions: Captions) -> Html:
             verdict = verdict_name(one.outcome)
             rows.append(
                 (
-                    element("a", f"{words}/{lane}", href=link),
+                    element("a", f"{words}/{lane}", href=link, class_="port"),
                     verdict_badge(verdict),
                     one.outcome.constraint or "",
                     captions.reason(one.outcome.constraint or ""),
