@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from portwatch.agent.web.answer import Query
 from portwatch.errors import UsageError
 from portwatch.policy.reading import EPHEMERAL, Endpoint
-from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.addresses import Address, bind_address
 from portwatch.policy.words.ports import LAST_PORT, PROTOCOLS
 
 WILDCARD = "0.0.0.0"  # noqa: S104 (asked about, not bound)
-V6_ONLY_WILDCARD = "::/v6only"
-NETWORKS = ("host", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,7 @@ def _port(text: str) -> int:
 
 
 def _address(text: str) -> Address:
-    if text == V6_ONLY_WILDCARD:
-        return Address(0)
     try:
-        address = Address.parse(text)
+        return bind_address(text)
     except ValueError as err:
         raise UsageError(f"{text[:40]!r} is no IP address, such as 127.0.0.1 or ::1") from err
-    return DUAL if text == "::" else address

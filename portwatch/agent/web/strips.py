@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 
 from portwatch.agent.web.captions import Captions
 from portwatch.agent.web.chosen import Chosen
-from portwatch.agent.web.links import explain_link, map_link
+from portwatch.agent.web.links import map_link
 from portwatch.agent.web.markup import Html, element, joined
-from portwatch.agent.web.portmap import PortMap, PortMaps, Region
+from portwatch.agent.web.portmap import PortMap, PortMaps
+from portwatch.agent.web.ranges import in_words, ranges_table
 from portwatch.agent.web.seen import Seen, seen_by_workload
 from portwatch.agent.web.strip import Drawing, axis, sign_shape, strip, swatch, symbols
-from portwatch.agent.web.tables import named, table, verdict_badge
+from portwatch.agent.web.tables import named
 from portwatch.agent.web.view import EVERYBODY_ELSE, InForce, View
 from portwatch.agent.web.whose import Meant, names_here
-from portwatch.agent.web.words import count_of, range_words, verdict_name
+from portwatch.agent.web.words import count_of
 from portwatch.policy.words.addresses import Address
 
 OPEN_STRIPS = 12
@@ -28,9 +29,6 @@ MOST_MISFITS = 2
 MOST_NAMED_BYTES = 40_000
 TABLES_UP_TO = 4
 """So many workloads have their ranges as a table beside the strip."""
-
-MOST_RANGES = 200
-MOST_LABEL_PARTS = 6
 
 SCOPES = {
     "wildcard": "0.0.0.0",  # noqa: S104 (asked about, not bound)
@@ -120,7 +118,7 @@ def _workload(
         count_of(seen.violation_count, "violation") if seen.violation_count else "",
     ]
     said = ", ".join(filter(None, counts))
-    label = f"Port map of {name[:120]}. {_in_words(ports)} {said or 'Nothing listens.'}"
+    label = f"Port map of {name[:120]}. {in_words(ports)} {said or 'Nothing listens.'}"
     drawing = Drawing(ports, seen.listener_signs(), seen.violation_signs(), label)
     return element(
         "article",
@@ -131,66 +129,8 @@ def _workload(
         ),
         element("p", note, class_="note") if note and with_table else None,
         strip(drawing, captions, view.local_ports),
-        _ranges(name, ports, captions) if with_table else None,
+        ranges_table(name, ports, captions) if with_table else None,
         class_="workload",
-    )
-
-
-def _in_words(ports: PortMap) -> str:
-    """The strip for those who cannot see it, as far as that fits a sentence or two."""
-    told = [_list_words(ports.tcp, "TCP" if ports.udp != ports.tcp else "TCP and UDP")]
-    if ports.udp != ports.tcp:
-        told.append(_list_words(ports.udp, "UDP"))
-    return " ".join(told)
-
-
-def _list_words(regions: Sequence[Region], protocol: str) -> str:
-    against = [one for one in regions if one.outcome.verdict]
-    if not against:
-        return f"{protocol}: every port is allowed."
-    if len(against) == len(regions) == 1:
-        only = against[0].outcome
-        return f"{protocol}: every port is {verdict_name(only)} by {only.constraint}."
-    parts = [
-        f"{range_words(one.first, one.last)} {verdict_name(one.outcome)} by "
-        f"{one.outcome.constraint}"
-        for one in against[:MOST_LABEL_PARTS]
-    ]
-    more = len(against) - MOST_LABEL_PARTS
-    rest = f", and {count_of(more, 'range')} more" if more > 0 else ""
-    return f"{protocol}: {', '.join(parts)}{rest}; the others are allowed."
-
-
-def _ranges(name: str, ports: PortMap, captions: Captions) -> Html:
-    rows = []
-    lanes = {"tcp+udp": ports.tcp}
-    if ports.udp != ports.tcp:
-        lanes = {"tcp": ports.tcp, "udp": ports.udp}
-    for lane, regions in lanes.items():
-        protocol = lane[:3]
-        for one in regions:
-            words = range_words(one.first, one.last)
-            link = explain_link(name, protocol, one.first)
-            verdict = verdict_name(one.outcome)
-            rows.append(
-                (
-                    element("a", f"{words}/{lane}", href=link, class_="port"),
-                    verdict_badge(verdict),
-                    one.outcome.constraint or "",
-                    captions.reason(one.outcome.constraint or ""),
-                    captions.owner(one, protocol),
-                )
-            )
-    more = len(rows) - MOST_RANGES
-    return element(
-        "details",
-        element("summary", f"{count_of(len(rows), 'range')} of ports as a table"),
-        table(
-            "Ranges of ports",
-            ("Ports", "Verdict", "Constraint", "Reason", "Whose"),
-            rows[:MOST_RANGES],
-        ),
-        element("p", f"{more:,} more ranges are left out.", class_="note") if more > 0 else None,
     )
 
 
