@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from http import HTTPStatus
@@ -211,3 +213,10 @@ def test_refresh_only_where_asked(asked: str, given: str) -> None:
     page = landing_of(view_of(ENFORCED), refresh=asked).body.decode()
     found = re.search(r'<meta http-equiv="refresh" content="(\d+)">', page)
     assert (found[1] if found else "") == given
+
+
+def test_nobody_pays_for_a_page_that_is_not_opened() -> None:
+    """The agent imports what makes the pages when somebody first looks."""
+    code = "import sys, portwatch.cli.serve; sys.exit(any(m in sys.modules for m in sys.argv[1:]))"
+    lazy = [f"portwatch.agent.web.{name}" for name in ("overview", "look", "markup", "page")]
+    assert subprocess.run([sys.executable, "-c", code, *lazy], check=False).returncode == 0

@@ -11,7 +11,7 @@ from portwatch.agent.web.words import count_of
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """`word` is how it stands, `sentence` what that means, `because` empty where all is well."""
+    """`word` is how it stands, `sentence` what that means, or why."""
 
     state: Literal["enforcing", "recording", "down"]
     word: str
