@@ -6,7 +6,15 @@ import os
 import platform
 import sys
 
-from bench import agent_cost, bind_cost, cgroup_cost, learn_cost, listener_cost, policy_cost
+from bench import (
+    agent_cost,
+    bind_cost,
+    cgroup_cost,
+    learn_cost,
+    listener_cost,
+    page_cost,
+    policy_cost,
+)
 from bench.ground import prepared
 from bench.rows import Row, table
 
@@ -17,6 +25,7 @@ PARTS = {
     "cgroups": cgroup_cost.measure,
     "listeners": listener_cost.measure,
     "learning": learn_cost.measure,
+    "page": page_cost.measure,
 }
 
 

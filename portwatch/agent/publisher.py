@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from portwatch.agent.events.workload import shown_name, workload_parts
+from portwatch.agent.identity.account_words import AccountWords
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.policy_records import (
     account_pairs,
@@ -76,6 +77,7 @@ class Published:
     policy: Policy
     compiled: CompiledPolicy
     subjects: Subjects
+    accounts: AccountTable  # those that the policy names
     ids: dict[str, int] = field(default_factory=dict)  # cgroup path → id
     paths: dict[int, str] = field(default_factory=dict)
 
@@ -136,7 +138,7 @@ class Publisher:
                 self._forget_all_but(previous)
                 self.names.reload()
             try:
-                published = self._fill(generation, policy, compiled)
+                published = self._fill(generation, policy, compiled, accounts)
                 stored.write(self._maps["policy"], generation)
             except BaseException:
                 self._forget_all_but(previous)
@@ -290,12 +292,15 @@ class Publisher:
             "endpoint_classes": (compiled.endpoint_class_count, layout.MAX_ENDPOINTS),
         }
 
-    def _fill(self, generation: int, policy: Policy, compiled: CompiledPolicy) -> Published:
+    def _fill(
+        self, generation: int, policy: Policy, compiled: CompiledPolicy, accounts: AccountTable
+    ) -> Published:
         """Write everything of a policy under a generation that nobody reads yet."""
         constraints = [outcome.constraint for outcome in compiled.outcomes if outcome.constraint]
         numbers = self.names.numbers([*constraints, *(w.name for w in policy.workloads)])
         subjects = Subjects(compiled, numbers)
-        published = Published(generation, policy, compiled, subjects)
+        named = AccountWords.of(policy).among(accounts)
+        published = Published(generation, policy, compiled, subjects, named)
         tables = self.slots.slot(generation)
         tables.generation = 0  # unreadable until it is whole
         write_tables(tables, compiled, numbers, self._host_network)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
+from portwatch.agent.clock import Clock
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
@@ -23,6 +25,9 @@ from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.sockets import EngineSocket
+
+if TYPE_CHECKING:
+    from portwatch.agent.web.look import Outlook
 
 ENGINE_SECONDS = 0.5
 """At start engines have that long to say whose the running containers are, where the policy names
@@ -64,7 +69,13 @@ def serve(
             registry = make_registry(collector)
             if web.config:
                 registry.register(WebConfigCollector(web.config))
-            pages = agent_pages(agent.unready_reason)
+
+            def outlook() -> Outlook:
+                from portwatch.agent.web.look import Outlook
+
+                return Outlook(publisher, readings, state, tree, HOST, Clock())
+
+            pages = agent_pages(agent.unready_reason, outlook)
             server = WebServer(web.open(), registry, pages, web.config)
             try:
                 agent.publish(loaded)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+JSON = "application/json"
 
 Headers = tuple[tuple[str, str], ...]
 
