@@ -16,6 +16,7 @@ from ctypes import sizeof
 from types import FrameType
 from typing import Any, Protocol
 
+from portwatch.agent.cgroup_keeper import CgroupChange
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.events.collision_reports import CollisionReports
 from portwatch.agent.events.format import Event, EventFormat
@@ -24,7 +25,7 @@ from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
-from portwatch.agent.publisher import CgroupChange, Publisher
+from portwatch.agent.publisher import Publisher
 from portwatch.agent.state import AgentState
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import NotLoaded
@@ -102,7 +103,7 @@ class Agent:
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._collisions = CollisionReports(
-            readings, publisher, self._format, self._selector, self._tell
+            readings, publisher.workloads, self._format, self._selector, self._tell
         )
         self._surveys = SurveyRuns(
             str(pin_dir.path),
@@ -111,7 +112,7 @@ class Agent:
             state,
             self._tell,
             self._collisions.surveyed,
-            lambda: publisher.book.dump(containers.containers),
+            lambda: publisher.workloads.book.dump(containers.containers),
         )
         self._policy = PolicyKeeper(
             source,
@@ -139,7 +140,7 @@ class Agent:
         ):
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
-        self._publisher.rescan()
+        self._publisher.cgroups.rescan()
         self._beside = beside
         if beside is not None:
             beside.join(self._selector)
@@ -215,7 +216,7 @@ class Agent:
                 self._containers.made_by(os.fsdecode(record.path), record.pid)
         if any(record.removed for record in records):
             self._format.cgroups_changed()
-        self._publisher.follow(map(_change, records))
+        self._publisher.cgroups.follow(map(_change, records))
 
     def _read_containers(self) -> None:
         """What engines say can change who a cgroup is; remembered verdicts go with a new policy."""
@@ -224,7 +225,7 @@ class Agent:
         if news.renamed and live is not None and live.compiled.uses_engines:
             self._policy.renew()
         else:
-            self._publisher.reclassify(news.cgroups)
+            self._publisher.cgroups.reclassify(news.cgroups)
         if news.cgroups:
             self._format.cgroups_changed()
 
@@ -260,11 +261,11 @@ class Agent:
         if totals.cgroup_events_lost != self._cgroup_events_lost or now >= self._next_rescan:
             self._cgroup_events_lost = totals.cgroup_events_lost
             self._next_rescan = now + RESCAN_SECONDS
-            self._publisher.rescan()
+            self._publisher.cgroups.rescan()
             counts = self._readings.violations()
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
-            self._publisher.forget_names(counted)
+            self._publisher.workloads.forget(counted)
         untold = totals.events_suppressed + totals.events_lost
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()

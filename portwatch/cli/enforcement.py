@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from portwatch.agent.cgroup_keeper import FollowsCgroups
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.policy_source import LoadedPolicy
-from portwatch.agent.publisher import FollowsCgroups, Publisher, now_stored
+from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
 from portwatch.kernel.loading import Loading, remove
 from portwatch.kernel.pins import PinDir

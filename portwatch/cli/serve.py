@@ -59,7 +59,7 @@ def serve(
             containers.wait(ENGINE_SECONDS)
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
-            unclassified=lambda: publisher.unclassified,
+            unclassified=lambda: publisher.cgroups.unclassified,
         )
         agent = Agent(
             pins, source, publisher, readings, state, emit, max_series, containers, log_binds

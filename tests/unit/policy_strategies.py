@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from hypothesis import strategies as st
 
 from portwatch.policy.decide import Endpoint
-from portwatch.policy.model import Policy
+from portwatch.policy.model import Acceptable, Policy
 from portwatch.policy.words.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Address
 from portwatch.policy.words.ports import PROTOCOLS
 from portwatch.policy.workload import KnownContainer, Subject
@@ -172,6 +172,7 @@ def _constraints(draw: st.DrawFn, name: str, define: dict[str, Any]) -> dict[str
         "deny": ports,
         "allow": ports,
         "otherwise": st.sampled_from(("deny", "allow", "continue")),
+        "accept": st.lists(st.sampled_from(get_args(Acceptable)), min_size=1, max_size=3),
         **_settings,
     }
     del optional["default"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from portwatch.agent.clock import Clock
-from portwatch.agent.publisher import Published, Publisher
+from portwatch.agent.live_policy import Published
+from portwatch.agent.publisher import Publisher
 from portwatch.agent.running import RunningProcess, processes_in, running_process
 from portwatch.agent.state import AgentState
 from portwatch.agent.web.view import InForce, Resident, SeenCollision, SeenViolation, View
@@ -128,12 +129,12 @@ class Outlook:
 
     def _residents(self, live: Published) -> dict[str, Resident]:
         """The first cgroup of each name, as the kernel's counts have it: a long one is cut."""
-        compiled, book = live.compiled, self.publisher.book
+        compiled, book = live.compiled, self.publisher.workloads.book
         found: dict[str, Resident] = {}
         for path in islice(list(live.ids), MAX_RESIDENTS):
             container = book.known(path)
             signature = compiled.cgroup_signature(path, container)
-            name = compiled.workload(signature, 0, 0) or self.publisher.shown_name(path)
+            name = compiled.workload(signature, 0, 0) or self.publisher.workloads.shown_name(path)
             found.setdefault(cut(name), Resident(path, container))
         return found
 

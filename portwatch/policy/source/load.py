@@ -124,7 +124,7 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
         merged.report(spot, "the constraint says nothing: it needs `deny`, `allow` or `otherwise`")
     has_allow = "allow" in raw
     subject_for, subject_except = spot.get("for"), spot.get("except")
-    own_mode = raw.get("mode")
+    own_mode, accept = raw.get("mode"), spot.get("accept")
     line, column = spot.document.place(spot.path)
     return Constraint(
         name=raw.get("name", ""),
@@ -140,6 +140,7 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
         has_allow=has_allow,
         otherwise=raw.get("otherwise", "deny" if has_allow else "continue"),
         own_mode=own_mode,
+        accept=tuple(dict.fromkeys(item.value for item in accept.items())) if accept else (),
         file=spot.document.name,
         line=line,
         column=column,
