@@ -163,7 +163,7 @@ class Readings:
     def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
         """Return whether all that is still to be read is the same in both policies."""
         old, new = node.states
-        if old.end or new.end or old.pending or new.pending or not old.stage == new.stage == last:
+        if old.end or new.end or old.pending != new.pending or not old.stage == new.stage == last:
             return False
         first = min(rule.rank for rule in heads if rule)
         if not self._changed_from[first] & node.endpoints:
