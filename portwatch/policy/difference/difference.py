@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import eq
 
 from portwatch.policy.decide import decide
 from portwatch.policy.difference.endpoints import Area, EndpointSpace
 from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
-from portwatch.policy.difference.readings import Pair, Readings, Who, applies
+from portwatch.policy.difference.readings import Alike, Pair, Readings
+from portwatch.policy.difference.rule import Who
 from portwatch.policy.difference.rules import ranked, rules_of
+from portwatch.policy.difference.speakers import Speakers
 from portwatch.policy.difference.words import Undecided
 from portwatch.policy.difference.workloads import SubjectSet
 from portwatch.policy.model import Policy
@@ -25,6 +28,9 @@ from portwatch.policy.workload import Selector, Subject
 
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
+
+MAX_STEPS = 40_000
+"""After how many steps through the policies no more changes are looked for."""
 
 MAX_LITERALS = 32
 """By how many predicates a set of subjects may be told to be made simpler."""
@@ -59,7 +65,7 @@ class Difference:
     """
 
     def __init__(self, old: Policy, new: Policy, accounts: Accounts) -> None:
-        self.is_complete = True
+        self.is_complete = self.has_all_verdicts = True
         self._policies = (old, new)
         self._predicates = Predicates(accounts)
         self._space = EndpointSpace(self._policies)
@@ -70,7 +76,7 @@ class Difference:
             rules_of(new, speeches[cut:], self._predicates),
         )
         self._rules, self._changed = ranked(sides)
-        self._known_applying: dict[tuple[int, int], int] = {}
+        self._speakers = tuple(Speakers(rules) for rules in self._rules)
         self._readings = Readings(self._rules, self._changed, self._predicates)
         regions = self._regions(self._simpler(self._cells()))
         self.regions = tuple(sorted(regions, key=_order))
@@ -84,20 +90,28 @@ class Difference:
         return None
 
     def _cells(self) -> dict[_Cell, int]:
-        """Return who changes how, and at which endpoints."""
-        cells: dict[_Cell, int] = {}
+        """Return who changes how, and at which endpoints: first where the verdict changes."""
+        cells = self._cells_not(_same_verdict, {})
+        self.has_all_verdicts = self.is_complete
+        return self._cells_not(eq, cells) if self.is_complete else cells
+
+    def _cells_not(self, alike: Alike, cells: dict[_Cell, int]) -> dict[_Cell, int]:
+        """Add those where the outcomes are not alike."""
+        limit = self._readings.steps + MAX_STEPS
         for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
             seen: dict[int, int] = {}
             for holding, some in self._suspects(endpoints).items():
                 who = self._readings.who(holding, 0)
-                for found, whom, outcomes in self._readings.leaves(some, who, listening, seen):
+                for found, whom, outcomes, _ in self._readings.leaves(
+                    some, who, listening, seen, alike
+                ):
                     failing = whom.failing & ~whom.excluded
                     if outcomes and self._exist(whom.holding, failing):
                         cell = _Cell(whom.holding, failing, outcomes)
                         cells[cell] = cells.get(cell, 0) | found
-                        if len(cells) >= MAX_CELLS:
-                            self.is_complete = False
-                            return cells
+                    if len(cells) >= MAX_CELLS or self._readings.steps > limit:
+                        self.is_complete = False
+                        return cells
                 seen[holding] = some
         return cells
 
@@ -121,6 +135,14 @@ class Difference:
             return self._predicates.example(holding, failing) is not None
         except Undecided:
             return True
+
+    def _any_exist(self, who: Who, settled: int) -> bool:
+        """Return whether there is one of these subjects; of those `settled`, if any are."""
+        if not settled:
+            return self._exist(who.holding, who.failing)
+        return any(
+            self._exist(who.holding | 1 << number, who.failing) for number in bit_numbers(settled)
+        )
 
     def _simpler(self, cells: dict[_Cell, int]) -> dict[_Cell, int]:
         """Return the cells with every predicate left out that makes no difference."""
@@ -153,12 +175,12 @@ class Difference:
             return True
         who = self._readings.who(cell.holding, cell.failing)
         return all(
-            outcomes == cell.outcomes or not self._exist(whom.holding, whom.failing)
+            outcomes == cell.outcomes or not self._any_exist(whom, settled)
             for some, listening in (
                 (endpoints & self._space.plain, False),
                 (endpoints & self._space.listening, True),
             )
-            for _, whom, outcomes in self._readings.leaves(some, who, listening)
+            for _, whom, outcomes, settled in self._readings.leaves(some, who, listening)
         )
 
     def _regions(self, cells: dict[_Cell, int]) -> Iterator[Region]:
@@ -198,22 +220,11 @@ class Difference:
         say, and there may be a thousand of them."""
         held, bit = self._predicates.hold(subject), self._space.bit_of(endpoint)
         found = []
-        for side, policy in enumerate(self._policies):
-            applying = self._applying(side, held)
-            rules = self._rules[side][:-1]
-            speaking = [n for n, rule in enumerate(rules) if rule.speech.anywhere & bit]
-            constraints = tuple(policy.constraints[n] for n in speaking if applying >> n & 1)
+        for policy, speakers in zip(self._policies, self._speakers, strict=True):
+            speaking = [n for n in speakers.at(bit, held) if n < len(policy.constraints)]
+            constraints = tuple(policy.constraints[n] for n in speaking)
             found.append(_outcome(replace(policy, constraints=constraints), subject, endpoint))
         return found[0], found[1]
-
-    def _applying(self, side: int, held: int) -> int:
-        """Return the constraints that apply where just these predicates hold, as bits."""
-        key = side, held
-        if key not in self._known_applying:
-            who = Who(held, ~held, ~held, held)
-            rules = enumerate(self._rules[side][:-1])
-            self._known_applying[key] = sum(1 << n for n, rule in rules if applies(rule, who))
-        return self._known_applying[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +255,10 @@ def _least(cells: dict[_Cell, int]) -> dict[_Cell, int]:
         if endpoints:
             kept[cell] = endpoints
     return kept
+
+
+def _same_verdict(one: Outcome, other: Outcome) -> bool:
+    return one.verdict == other.verdict
 
 
 def _outcome(policy: Policy, subject: Subject, endpoint: Endpoint) -> Outcome:

@@ -6,13 +6,15 @@ subjects where it is not known whether it applies to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import eq
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from portwatch.policy.difference.endpoints import STAGES, Speech
-from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
+from portwatch.policy.difference.endpoints import STAGES
+from portwatch.policy.difference.predicates import Predicates, bit_numbers
+from portwatch.policy.difference.rule import Rule, Rules, Who, applies
 from portwatch.policy.tables.outcomes import ALLOWED, RECORDED, Outcome
 
 LET_THROUGH = Outcome(ALLOWED, None, None)
@@ -25,42 +27,18 @@ MAX_REMEMBERED = 1024
 """Of how many sets of subjects the rules that may apply to them are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A constraint, or `default`. `who` None: everyone; `who` and `but`: bits of predicates.
-
-    `rank`: its place among those of both policies; where both have it, it is one place.
-    """
-
-    rank: int
-    who: int | None
-    but: int
-    host_only: bool
-    enforced: bool
-    speech: Speech
-    outcome: Outcome
-
-
-Rules = tuple[Sequence[Rule], Sequence[Rule]]
-"""Those of the old policy and of the new one."""
-
-
-class Who(NamedTuple):
-    """The subjects for which all of `holding` and none of `failing` hold; `excluded` and
-    `implied` follow from `holding`."""
-
-    holding: int = 0
-    failing: int = 0
-    excluded: int = 0
-    implied: int = 0
+Alike = Callable[[Outcome, Outcome], bool]
+"""Whether two outcomes count as the same."""
 
 
 class Leaf(NamedTuple):
-    """What these subjects get at these endpoints from either policy; None: the same."""
+    """What these subjects get at these endpoints from either policy; None: the same. Where
+    `settled`, only those for whom one of these predicates holds."""
 
     endpoints: int
     who: Who
     outcomes: Pair | None
+    settled: int = 0
 
 
 class _State(NamedTuple):
@@ -95,6 +73,7 @@ class Readings:
         self._possible: dict[int, Rules] = {}
         self._changed = changed
         self._predicates = predicates
+        self.steps = 0
         self._changed_from = [0] * (len(changed) + 1)
         for rank in reversed(range(len(changed))):
             self._changed_from[rank] = self._changed_from[rank + 1] | changed[rank]
@@ -107,7 +86,12 @@ class Readings:
         return who
 
     def leaves(
-        self, endpoints: int, who: Who, listening: bool, seen: Mapping[int, int] = NOTHING_SEEN
+        self,
+        endpoints: int,
+        who: Who,
+        listening: bool,
+        seen: Mapping[int, int] = NOTHING_SEEN,
+        alike: Alike = eq,
     ) -> Iterator[Leaf]:
         """Yield what each of the endpoints gets for each of the subjects, who may turn out to be
         nobody. `listening`: whether the endpoints are listeners' or binds'.
@@ -126,10 +110,15 @@ class Readings:
             node = todo.pop()
             if not node.endpoints:
                 continue
-            node = node._replace(states=(_sought(0, node), _sought(1, node)))
+            self.steps += 1
+            skipped = self._skipped(node, last, alike)
+            settled = skipped.who.failing & ~node.who.failing
+            if settled:
+                yield Leaf(node.endpoints, node.who, None, settled)
+            node = skipped._replace(states=(_sought(0, skipped), _sought(1, skipped)))
             old, new = node.states
             if old.end and new.end:
-                same = old.end == new.end
+                same = alike(old.end, new.end)
                 yield Leaf(node.endpoints, node.who, None if same else (old.end, new.end))
                 continue
             heads = _head(0, node), _head(1, node)
@@ -159,6 +148,55 @@ class Readings:
             [rule for rule in rules if rule.speech.anywhere & endpoints] for rules in possible
         )
         return old, new
+
+    def _skipped(self, node: _Node, last: int, alike: Alike) -> _Node:
+        """Return the node past the rules that come next and leave those to whom they apply with
+        the same of both policies; those are no longer among its subjects."""
+        old, new = node.states
+        if old.end and new.end:
+            return node
+        if old.end or new.end:
+            return self._skipped_alone(node, 0 if new.end else 1, last, alike)
+        if old.stage != last or new.stage != last or old.pending != new.pending:
+            return node
+        endpoints, changed, implied = node.endpoints, self._changed, node.who.implied
+        failing, (at, beside), (rules, others) = node.who.failing, (old.at, new.at), node.rules
+        for one, other in zip(rules[at:], others[beside:], strict=False):
+            if one.rank != other.rank or changed[one.rank] & endpoints:
+                break
+            silent = endpoints & ~one.speech.speaks[last]
+            if silent != endpoints:
+                who = one.who or 0
+                if silent or who & implied or not one.is_plain:
+                    break
+                failing |= who
+            at, beside = at + 1, beside + 1
+        return node._replace(
+            who=node.who._replace(failing=failing),
+            states=(old._replace(at=at), new._replace(at=beside)),
+        )
+
+    def _skipped_alone(self, node: _Node, side: int, last: int, alike: Alike) -> _Node:
+        """The same where only one of the policies is still read."""
+        state, end = node.states[side], node.states[1 - side].end
+        endpoints, failing, at = node.endpoints, node.who.failing, state.at
+        for rule in node.rules[side][at:]:
+            silent = endpoints & ~rule.speech.speaks[state.stage]
+            if silent != endpoints:
+                who, denied = rule.who or 0, endpoints & rule.speech.denies[state.stage]
+                mixed = silent or denied not in (0, endpoints)
+                if mixed or who & node.who.implied or not rule.is_plain:
+                    break
+                told = _told(state, rule, bool(denied), last).end
+                if not (told and end and alike(told, end)):
+                    break
+                failing |= who
+            at += 1
+        states = list(node.states)
+        states[side] = state._replace(at=at)
+        return node._replace(
+            who=node.who._replace(failing=failing), states=(states[0], states[1])
+        )
 
     def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
         """Return whether all that is still to be read is the same in both policies."""
@@ -247,24 +285,6 @@ def _sought(side: int, node: _Node) -> _State:
 def _head(side: int, node: _Node) -> Rule | None:
     state, rules = node.states[side], node.rules[side]
     return None if state.end or state.at == len(rules) else rules[state.at]
-
-
-def applies(rule: Rule, who: Who) -> bool | int:
-    """Return whether a rule applies to subjects, or a predicate's number that it depends on."""
-    failing = who.failing | who.excluded
-    if rule.but & who.implied:
-        return False
-    open_ = 0
-    if rule.who is not None and not rule.who & who.implied:
-        open_ = rule.who & ~failing
-        if not open_:
-            return False
-    open_ = open_ or rule.but & ~failing
-    if rule.host_only and not who.implied & HOST:
-        if failing & HOST:
-            return False
-        open_ = open_ or HOST
-    return (open_ & -open_).bit_length() - 1 if open_ else True
 
 
 def _told(state: _State, rule: Rule, denies: bool, last: int) -> _State:
