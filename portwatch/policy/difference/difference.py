@@ -29,8 +29,9 @@ from portwatch.policy.workload import Selector, Subject
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
 
-MAX_STEPS = 40_000
-"""After how many steps through the policies no more changes are looked for."""
+MAX_STEPS = 20_000
+"""After how many steps through the policies no more changes are looked for, and after how many more
+those that were found are not told in fewer words."""
 
 MAX_LITERALS = 32
 """By how many predicates a set of subjects may be told to be made simpler."""
@@ -97,11 +98,13 @@ class Difference:
 
     def _cells_not(self, alike: Alike, cells: dict[_Cell, int]) -> dict[_Cell, int]:
         """Add those where the outcomes are not alike."""
-        limit = self._readings.steps + MAX_STEPS
         for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
             seen: dict[int, int] = {}
-            for holding, some in self._suspects(endpoints).items():
+            suspects = self._suspects(endpoints)
+            patience = MAX_STEPS // max(len(suspects), 1)
+            for holding, some in suspects.items():
                 who = self._readings.who(holding, 0)
+                limit = self._readings.steps + patience
                 for found, whom, outcomes, _ in self._readings.leaves(
                     some, who, listening, seen, alike
                 ):
@@ -109,9 +112,12 @@ class Difference:
                     if outcomes and self._exist(whom.holding, failing):
                         cell = _Cell(whom.holding, failing, outcomes)
                         cells[cell] = cells.get(cell, 0) | found
-                    if len(cells) >= MAX_CELLS or self._readings.steps > limit:
+                    if self._readings.steps > limit:
                         self.is_complete = False
-                        return cells
+                        break
+                if len(cells) >= MAX_CELLS:
+                    self.is_complete = False
+                    return cells
                 seen[holding] = some
         return cells
 
@@ -147,27 +153,43 @@ class Difference:
     def _simpler(self, cells: dict[_Cell, int]) -> dict[_Cell, int]:
         """Return the cells with every predicate left out that makes no difference."""
         found: dict[Pair, dict[_Cell, int]] = {}
+        limit = self._readings.steps + MAX_STEPS
         for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
             known = found.setdefault(cell.outcomes, {})
             for other, covered in known.items():
                 if other.covers(cell):
                     endpoints &= ~covered
             if endpoints:
-                wider = self._widened(cell, endpoints)
+                hurried = self._readings.steps > limit or cell.size > MAX_LITERALS
+                wider = cell if hurried else self._widened(cell, endpoints)
                 known[wider] = known.get(wider, 0) | endpoints
         return {
             cell: endpoints for known in found.values() for cell, endpoints in _least(known).items()
         }
 
     def _widened(self, cell: _Cell, endpoints: int) -> _Cell:
-        if cell.size > MAX_LITERALS:
-            return cell
         for number in (*bit_numbers(cell.failing), *bit_numbers(cell.holding)):
             bit = 1 << number
             beyond = _Cell(cell.holding ^ bit, cell.failing ^ bit, cell.outcomes)
-            if self._is_uniform(beyond, endpoints):
+            if not self._is_refuted(beyond, endpoints) and self._is_uniform(beyond, endpoints):
                 cell = _Cell(cell.holding & ~bit, cell.failing & ~bit, cell.outcomes)
         return cell
+
+    def _is_refuted(self, cell: _Cell, endpoints: int) -> bool:
+        """Return whether a subject of a cell at one of the endpoints changes in another way."""
+        try:
+            subject = self._predicates.example(cell.holding, cell.failing)
+        except Undecided:
+            return False
+        if subject is None:
+            return False
+        held, endpoint = self._predicates.hold(subject), endpoints & -endpoints
+        old, new = (
+            [rules[number] for number in speakers.at(endpoint, held)]
+            for rules, speakers in zip(self._rules, self._speakers, strict=True)
+        )
+        listening = bool(endpoint & self._space.listening)
+        return self._readings.outcomes(endpoint, held, (old, new), listening) != cell.outcomes
 
     def _is_uniform(self, cell: _Cell, endpoints: int) -> bool:
         """Return whether all subjects of a cell, if any, change as it says."""

@@ -161,7 +161,7 @@ class Predicates:
         for number in bit_numbers(holding):
             selector = self.selectors[number]
             for key in selector.given_keys if selector else ():
-                patterns.setdefault(key, getattr(selector, key))
+                patterns[key] = (*patterns.get(key, ()), *getattr(selector, key)[:1])
         return typical(Selector(**patterns), self._accounts)
 
     def _number(self, selector: Selector) -> int:

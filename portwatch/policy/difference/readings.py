@@ -7,8 +7,8 @@ subjects where it is not known whether it applies to them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import eq
 from dataclasses import replace
+from operator import eq
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -48,6 +48,9 @@ class _State(NamedTuple):
     at: int = 0
     pending: Outcome | None = None
     end: Outcome | None = None
+
+
+BEGIN = _State(0)
 
 
 class _Node(NamedTuple):
@@ -98,14 +101,25 @@ class Readings:
 
         Left out are those that were `seen` before: bit of a predicate → endpoints.
         """
-        begin = _State(0)
-        last = STAGES - 1 if listening else 0
         for predicate, where in seen.items():
             if not endpoints & ~where:
                 who = who._replace(failing=who.failing | predicate)
-        if who.implied & who.failing:
-            return
-        todo = [_Node(endpoints, who, self._rules_of(endpoints, who), (begin, begin))]
+        if not who.implied & who.failing:
+            node = _Node(endpoints, who, self._rules_of(endpoints, who), (BEGIN, BEGIN))
+            yield from self._leaves_of(node, STAGES - 1 if listening else 0, seen, alike)
+
+    def outcomes(self, endpoint: int, held: int, rules: Rules, listening: bool) -> Pair | None:
+        """Return what one endpoint gets for a subject for whom just these predicates hold, of the
+        rules that speak of it; None: the same."""
+        who = Who(held, ~held, ~held, held)
+        node = _Node(endpoint, who, rules, (BEGIN, BEGIN))
+        leaves = self._leaves_of(node, STAGES - 1 if listening else 0, NOTHING_SEEN, eq)
+        return next(leaf.outcomes for leaf in leaves if not leaf.settled)
+
+    def _leaves_of(
+        self, begin: _Node, last: int, seen: Mapping[int, int], alike: Alike
+    ) -> Iterator[Leaf]:
+        todo = [begin]
         while todo:
             node = todo.pop()
             if not node.endpoints:
@@ -115,7 +129,8 @@ class Readings:
             settled = skipped.who.failing & ~node.who.failing
             if settled:
                 yield Leaf(node.endpoints, node.who, None, settled)
-            node = skipped._replace(states=(_sought(0, skipped), _sought(1, skipped)))
+            endpoints, who, rules, _ = skipped
+            node = _Node(endpoints, who, rules, (_sought(0, skipped), _sought(1, skipped)))
             old, new = node.states
             if old.end and new.end:
                 same = alike(old.end, new.end)
@@ -171,6 +186,8 @@ class Readings:
                     break
                 failing |= who
             at, beside = at + 1, beside + 1
+        if at == old.at:
+            return node
         return node._replace(
             who=node.who._replace(failing=failing),
             states=(old._replace(at=at), new._replace(at=beside)),
@@ -192,11 +209,11 @@ class Readings:
                     break
                 failing |= who
             at += 1
+        if at == state.at:
+            return node
         states = list(node.states)
         states[side] = state._replace(at=at)
-        return node._replace(
-            who=node.who._replace(failing=failing), states=(states[0], states[1])
-        )
+        return node._replace(who=node.who._replace(failing=failing), states=(states[0], states[1]))
 
     def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
         """Return whether all that is still to be read is the same in both policies."""
@@ -236,12 +253,14 @@ class Readings:
             return
         predicate = applies(rule, node.who)
         if not isinstance(predicate, bool):
-            yield node._replace(who=node.who._replace(failing=node.who.failing | 1 << predicate))
-            if not node.endpoints & ~seen.get(1 << predicate, 0):
-                return
-            within = self._with(node.who, predicate)
-            if not within.implied & within.failing and self._may_join(predicate, node.who):
-                yield node._replace(who=within)
+            if node.endpoints & ~seen.get(1 << predicate, 0):
+                within = self._with(node.who, predicate)
+                if not within.implied & within.failing and self._may_join(predicate, node.who):
+                    yield node._replace(who=within)
+            # Last in, first out: the many for whom it does not hold come before the few.
+            holding, failing, excluded, implied = node.who
+            others = Who(holding, failing | 1 << predicate, excluded, implied)
+            yield _Node(node.endpoints, others, node.rules, node.states)
             return
         denied = spoken & rule.speech.denies[state.stage]
         for endpoints, denies in ((denied, True), (spoken & ~denied, False)):
@@ -278,8 +297,8 @@ def _sought(side: int, node: _Node) -> _State:
             and (state.pending is None or rule.enforced)
             and applies(rule, node.who) is not False
         ):
-            return state._replace(at=index)
-    return state._replace(at=len(rules))
+            return state if index == state.at else _State(state.stage, index, state.pending)
+    return _State(state.stage, len(rules), state.pending)
 
 
 def _head(side: int, node: _Node) -> Rule | None:

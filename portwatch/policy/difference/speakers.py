@@ -16,7 +16,6 @@ class Speakers:
         self._everyones = self._of_hosts = 0
         self._for: dict[int, int] = {}
         self._but: dict[int, int] = {}
-        self._speaking: dict[int, int] = {}
         self._applying: dict[int, int] = {}
         for number, rule in enumerate(rules):
             bit = 1 << number
@@ -31,13 +30,9 @@ class Speakers:
         predicates hold, in order."""
         if held not in self._applying:
             self._applying[held] = self._applying_where(held)
-        if endpoint not in self._speaking:
-            self._speaking[endpoint] = sum(
-                1 << number
-                for number, rule in enumerate(self._rules)
-                if rule.speech.anywhere & endpoint
-            )
-        return bit_numbers(self._applying[held] & self._speaking[endpoint])
+        for number in bit_numbers(self._applying[held]):
+            if self._rules[number].speech.anywhere & endpoint:
+                yield number
 
     def _applying_where(self, held: int) -> int:
         found, excepted = self._everyones, 0
