@@ -29,7 +29,7 @@ from portwatch.policy.workload import Selector, Subject
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
 
-MAX_STEPS = 20_000
+MAX_STEPS = 12_000
 """After how many steps through the policies no more changes are looked for, and after how many more
 those that were found are not told in fewer words."""
 

@@ -43,9 +43,9 @@ class Patience:
     def __init__(self, looks: int) -> None:
         self._left = looks
 
-    def spend(self) -> None:
-        """Count one more. Raises Undecided where it is one too many."""
-        self._left -= 1
+    def spend(self, looks: int = 1) -> None:
+        """Count so many more. Raises Undecided where it is one too many."""
+        self._left -= looks
         if self._left < 0:
             raise Undecided
 
