@@ -29,9 +29,12 @@ from portwatch.policy.workload import Selector, Subject
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
 
-MAX_STEPS = 12_000
-"""After how many steps through the policies no more changes are looked for, and after how many more
-those that were found are not told in fewer words."""
+MAX_STEPS = 20_000
+"""How far two policies are read in one go: for changes of verdicts, for the others, and to tell
+what was found in fewer words."""
+
+LEAST_STEPS = 800
+"""How many of them may go to the workloads of one predicate, if there are many."""
 
 MAX_LITERALS = 32
 """By how many predicates a set of subjects may be told to be made simpler."""
@@ -98,26 +101,26 @@ class Difference:
 
     def _cells_not(self, alike: Alike, cells: dict[_Cell, int]) -> dict[_Cell, int]:
         """Add those where the outcomes are not alike."""
+        readings = self._readings
+        last = readings.steps + MAX_STEPS
         for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
             seen: dict[int, int] = {}
             suspects = self._suspects(endpoints)
-            patience = MAX_STEPS // max(len(suspects), 1)
+            share = max(MAX_STEPS // len(suspects), LEAST_STEPS)
             for holding, some in suspects.items():
-                who = self._readings.who(holding, 0)
-                limit = self._readings.steps + patience
-                for found, whom, outcomes, _ in self._readings.leaves(
-                    some, who, listening, seen, alike
-                ):
-                    failing = whom.failing & ~whom.excluded
-                    if outcomes and self._exist(whom.holding, failing):
-                        cell = _Cell(whom.holding, failing, outcomes)
-                        cells[cell] = cells.get(cell, 0) | found
-                    if self._readings.steps > limit:
-                        self.is_complete = False
-                        break
-                if len(cells) >= MAX_CELLS:
+                if len(cells) >= MAX_CELLS or readings.steps >= last:
                     self.is_complete = False
                     return cells
+                readings.limit = min(last, readings.steps + share)
+                leaves = readings.leaves(some, readings.who(holding, 0), listening, seen, alike)
+                try:
+                    for found, whom, outcomes, _ in leaves:
+                        failing = whom.failing & ~whom.excluded
+                        if outcomes and self._exist(whom.holding, failing):
+                            cell = _Cell(whom.holding, failing, outcomes)
+                            cells[cell] = cells.get(cell, 0) | found
+                except Undecided:
+                    self.is_complete = False
                 seen[holding] = some
         return cells
 
@@ -153,15 +156,14 @@ class Difference:
     def _simpler(self, cells: dict[_Cell, int]) -> dict[_Cell, int]:
         """Return the cells with every predicate left out that makes no difference."""
         found: dict[Pair, dict[_Cell, int]] = {}
-        limit = self._readings.steps + MAX_STEPS
+        self._readings.limit = self._readings.steps + MAX_STEPS
         for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
             known = found.setdefault(cell.outcomes, {})
             for other, covered in known.items():
                 if other.covers(cell):
                     endpoints &= ~covered
             if endpoints:
-                hurried = self._readings.steps > limit or cell.size > MAX_LITERALS
-                wider = cell if hurried else self._widened(cell, endpoints)
+                wider = self._widened(cell, endpoints) if cell.size <= MAX_LITERALS else cell
                 known[wider] = known.get(wider, 0) | endpoints
         return {
             cell: endpoints for known in found.values() for cell, endpoints in _least(known).items()
@@ -196,6 +198,12 @@ class Difference:
         if not self._exist(cell.holding, cell.failing):
             return True
         who = self._readings.who(cell.holding, cell.failing)
+        try:
+            return self._all_change(cell, endpoints, who)
+        except Undecided:
+            return False
+
+    def _all_change(self, cell: _Cell, endpoints: int, who: Who) -> bool:
         return all(
             outcomes == cell.outcomes or not self._any_exist(whom, settled)
             for some, listening in (

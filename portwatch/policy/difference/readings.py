@@ -6,6 +6,7 @@ subjects where it is not known whether it applies to them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import eq
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from portwatch.policy.difference.endpoints import STAGES
 from portwatch.policy.difference.predicates import Predicates, bit_numbers
 from portwatch.policy.difference.rule import Rule, Rules, Who, applies
+from portwatch.policy.difference.words import Undecided
 from portwatch.policy.tables.outcomes import ALLOWED, RECORDED, Outcome
 
 LET_THROUGH = Outcome(ALLOWED, None, None)
@@ -64,7 +66,7 @@ class _Node(NamedTuple):
 
 class Readings:
     """Both policies as rules. `changed`: by rank, the endpoints of which the two do not say the
-    same there."""
+    same there. Past `limit` steps all further reading raises Undecided."""
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Readings:
         self._changed = changed
         self._predicates = predicates
         self.steps = 0
+        self.limit = sys.maxsize
         self._changed_from = [0] * (len(changed) + 1)
         for rank in reversed(range(len(changed))):
             self._changed_from[rank] = self._changed_from[rank + 1] | changed[rank]
@@ -125,6 +128,8 @@ class Readings:
             if not node.endpoints:
                 continue
             self.steps += 1
+            if self.steps > self.limit:
+                raise Undecided
             skipped = self._skipped(node, last, alike)
             settled = skipped.who.failing & ~node.who.failing
             if settled:
