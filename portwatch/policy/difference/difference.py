@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from operator import eq
 
 from portwatch.policy.decide import decide
+from portwatch.policy.difference.cells import Cell, least
 from portwatch.policy.difference.endpoints import Area, EndpointSpace
 from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
 from portwatch.policy.difference.readings import Alike, Pair, Readings
@@ -29,7 +30,7 @@ from portwatch.policy.workload import Selector, Subject
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
 
-MAX_STEPS = 20_000
+MAX_STEPS = 16_000
 """How far two policies are read in one go: for changes of verdicts, for the others, and to tell
 what was found in fewer words."""
 
@@ -93,13 +94,13 @@ class Difference:
                 return region
         return None
 
-    def _cells(self) -> dict[_Cell, int]:
+    def _cells(self) -> dict[Cell, int]:
         """Return who changes how, and at which endpoints: first where the verdict changes."""
         cells = self._cells_not(_same_verdict, {})
         self.has_all_verdicts = self.is_complete
         return self._cells_not(eq, cells) if self.is_complete else cells
 
-    def _cells_not(self, alike: Alike, cells: dict[_Cell, int]) -> dict[_Cell, int]:
+    def _cells_not(self, alike: Alike, cells: dict[Cell, int]) -> dict[Cell, int]:
         """Add those where the outcomes are not alike."""
         readings = self._readings
         last = readings.steps + MAX_STEPS
@@ -117,7 +118,7 @@ class Difference:
                     for found, whom, outcomes, _ in leaves:
                         failing = whom.failing & ~whom.excluded
                         if outcomes and self._exist(whom.holding, failing):
-                            cell = _Cell(whom.holding, failing, outcomes)
+                            cell = Cell(whom.holding, failing, outcomes)
                             cells[cell] = cells.get(cell, 0) | found
                 except Undecided:
                     self.is_complete = False
@@ -153,9 +154,9 @@ class Difference:
             self._exist(who.holding | 1 << number, who.failing) for number in bit_numbers(settled)
         )
 
-    def _simpler(self, cells: dict[_Cell, int]) -> dict[_Cell, int]:
+    def _simpler(self, cells: dict[Cell, int]) -> dict[Cell, int]:
         """Return the cells with every predicate left out that makes no difference."""
-        found: dict[Pair, dict[_Cell, int]] = {}
+        found: dict[Pair, dict[Cell, int]] = {}
         self._readings.limit = self._readings.steps + MAX_STEPS
         for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
             known = found.setdefault(cell.outcomes, {})
@@ -166,18 +167,18 @@ class Difference:
                 wider = self._widened(cell, endpoints) if cell.size <= MAX_LITERALS else cell
                 known[wider] = known.get(wider, 0) | endpoints
         return {
-            cell: endpoints for known in found.values() for cell, endpoints in _least(known).items()
+            cell: endpoints for known in found.values() for cell, endpoints in least(known).items()
         }
 
-    def _widened(self, cell: _Cell, endpoints: int) -> _Cell:
+    def _widened(self, cell: Cell, endpoints: int) -> Cell:
         for number in (*bit_numbers(cell.failing), *bit_numbers(cell.holding)):
             bit = 1 << number
-            beyond = _Cell(cell.holding ^ bit, cell.failing ^ bit, cell.outcomes)
+            beyond = Cell(cell.holding ^ bit, cell.failing ^ bit, cell.outcomes)
             if not self._is_refuted(beyond, endpoints) and self._is_uniform(beyond, endpoints):
-                cell = _Cell(cell.holding & ~bit, cell.failing & ~bit, cell.outcomes)
+                cell = Cell(cell.holding & ~bit, cell.failing & ~bit, cell.outcomes)
         return cell
 
-    def _is_refuted(self, cell: _Cell, endpoints: int) -> bool:
+    def _is_refuted(self, cell: Cell, endpoints: int) -> bool:
         """Return whether a subject of a cell at one of the endpoints changes in another way."""
         try:
             subject = self._predicates.example(cell.holding, cell.failing)
@@ -193,7 +194,7 @@ class Difference:
         listening = bool(endpoint & self._space.listening)
         return self._readings.outcomes(endpoint, held, (old, new), listening) != cell.outcomes
 
-    def _is_uniform(self, cell: _Cell, endpoints: int) -> bool:
+    def _is_uniform(self, cell: Cell, endpoints: int) -> bool:
         """Return whether all subjects of a cell, if any, change as it says."""
         if not self._exist(cell.holding, cell.failing):
             return True
@@ -203,7 +204,7 @@ class Difference:
         except Undecided:
             return False
 
-    def _all_change(self, cell: _Cell, endpoints: int, who: Who) -> bool:
+    def _all_change(self, cell: Cell, endpoints: int, who: Who) -> bool:
         return all(
             outcomes == cell.outcomes or not self._any_exist(whom, settled)
             for some, listening in (
@@ -213,8 +214,8 @@ class Difference:
             for _, whom, outcomes, settled in self._readings.leaves(some, who, listening)
         )
 
-    def _regions(self, cells: dict[_Cell, int]) -> Iterator[Region]:
-        together: dict[tuple[Pair, int], list[_Cell]] = {}
+    def _regions(self, cells: dict[Cell, int]) -> Iterator[Region]:
+        together: dict[tuple[Pair, int], list[Cell]] = {}
         for cell, endpoints in cells.items():
             together.setdefault((cell.outcomes, endpoints), []).append(cell)
         for ((old, new), endpoints), some in together.items():
@@ -222,7 +223,7 @@ class Difference:
             subjects = tuple(self._subjects(cell) for cell in some)
             yield Region(old, new, subjects, areas, self._example(some, areas[0]), endpoints)
 
-    def _subjects(self, cell: _Cell) -> SubjectSet:
+    def _subjects(self, cell: Cell) -> SubjectSet:
         both = cell.holding | cell.failing
         host_network = bool(cell.holding & HOST) if both & HOST else None
         return SubjectSet(
@@ -233,7 +234,7 @@ class Difference:
         found = (self._predicates.selectors[number] for number in bit_numbers(bits))
         return tuple(selector for selector in found if selector is not None)
 
-    def _example(self, cells: list[_Cell], area: Area) -> tuple[Subject, Endpoint] | None:
+    def _example(self, cells: list[Cell], area: Area) -> tuple[Subject, Endpoint] | None:
         """Return a bind that decide() judges as the cells say."""
         endpoint = self._space.example(area)
         for cell in cells:
@@ -255,36 +256,6 @@ class Difference:
             constraints = tuple(policy.constraints[n] for n in speaking)
             found.append(_outcome(replace(policy, constraints=constraints), subject, endpoint))
         return found[0], found[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """Subjects by the predicates that hold and that fail for them, and how they change."""
-
-    holding: int
-    failing: int
-    outcomes: Pair
-
-    @property
-    def size(self) -> int:
-        """By how many predicates the subjects are told."""
-        return self.holding.bit_count() + self.failing.bit_count()
-
-    def covers(self, other: _Cell) -> bool:
-        """Return whether the other's subjects are some of these."""
-        return not (self.holding & ~other.holding or self.failing & ~other.failing)
-
-
-def _least(cells: dict[_Cell, int]) -> dict[_Cell, int]:
-    """Return the cells less what others of them cover."""
-    kept: dict[_Cell, int] = {}
-    for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
-        for other, covered in kept.items():
-            if other.covers(cell):
-                endpoints &= ~covered
-        if endpoints:
-            kept[cell] = endpoints
-    return kept
 
 
 def _same_verdict(one: Outcome, other: Outcome) -> bool:

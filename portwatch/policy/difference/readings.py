@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import eq
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,10 +15,9 @@ from typing import NamedTuple
 from portwatch.policy.difference.endpoints import STAGES
 from portwatch.policy.difference.predicates import Predicates, bit_numbers
 from portwatch.policy.difference.rule import Rule, Rules, Who, applies
+from portwatch.policy.difference.state import BEGIN, State, concluded, told_by
 from portwatch.policy.difference.words import Undecided
-from portwatch.policy.tables.outcomes import ALLOWED, RECORDED, Outcome
-
-LET_THROUGH = Outcome(ALLOWED, None, None)
+from portwatch.policy.tables.outcomes import Outcome
 
 NOTHING_SEEN: Mapping[int, int] = MappingProxyType({})
 
@@ -43,25 +41,13 @@ class Leaf(NamedTuple):
     settled: int = 0
 
 
-class _State(NamedTuple):
-    """How far one policy has been read. `pending`: how the would-be reading ended."""
-
-    stage: int
-    at: int = 0
-    pending: Outcome | None = None
-    end: Outcome | None = None
-
-
-BEGIN = _State(0)
-
-
 class _Node(NamedTuple):
     """Endpoints and subjects, the rules that speak of those, and how far both were read."""
 
     endpoints: int
     who: Who
     rules: Rules
-    states: tuple[_State, _State]
+    states: tuple[State, State]
 
 
 class Readings:
@@ -104,9 +90,13 @@ class Readings:
 
         Left out are those that were `seen` before: bit of a predicate → endpoints.
         """
+        if self.steps >= self.limit:
+            raise Undecided
+        failing = who.failing
         for predicate, where in seen.items():
             if not endpoints & ~where:
-                who = who._replace(failing=who.failing | predicate)
+                failing |= predicate
+        who = who._replace(failing=failing)
         if not who.implied & who.failing:
             node = _Node(endpoints, who, self._rules_of(endpoints, who), (BEGIN, BEGIN))
             yield from self._leaves_of(node, STAGES - 1 if listening else 0, seen, alike)
@@ -143,7 +133,7 @@ class Readings:
                 continue
             heads = _head(0, node), _head(1, node)
             ends = [
-                _concluded(state, last) if head is None and not state.end else state
+                concluded(state, last) if head is None and not state.end else state
                 for state, head in zip(node.states, heads, strict=True)
             ]
             if ends != [old, new]:
@@ -209,7 +199,7 @@ class Readings:
                 mixed = silent or denied not in (0, endpoints)
                 if mixed or who & node.who.implied or not rule.is_plain:
                     break
-                told = _told(state, rule, bool(denied), last).end
+                told = told_by(state, rule, bool(denied), last).end
                 if not (told and end and alike(told, end)):
                     break
                 failing |= who
@@ -271,7 +261,7 @@ class Readings:
         for endpoints, denies in ((denied, True), (spoken & ~denied, False)):
             if endpoints:
                 states = list(node.states)
-                states[side] = _told(state, rule, denies, last)
+                states[side] = told_by(state, rule, denies, last)
                 yield _Node(endpoints, node.who, node.rules, (states[0], states[1]))
 
     def _may_join(self, predicate: int, who: Who) -> bool:
@@ -289,7 +279,7 @@ class Readings:
         )
 
 
-def _sought(side: int, node: _Node) -> _State:
+def _sought(side: int, node: _Node) -> State:
     """Return the state of one policy at the next rule that may have a say, or past all."""
     state = node.states[side]
     if state.end:
@@ -302,34 +292,10 @@ def _sought(side: int, node: _Node) -> _State:
             and (state.pending is None or rule.enforced)
             and applies(rule, node.who) is not False
         ):
-            return state if index == state.at else _State(state.stage, index, state.pending)
-    return _State(state.stage, len(rules), state.pending)
+            return state if index == state.at else State(state.stage, index, state.pending)
+    return State(state.stage, len(rules), state.pending)
 
 
 def _head(side: int, node: _Node) -> Rule | None:
     state, rules = node.states[side], node.rules[side]
     return None if state.end or state.at == len(rules) else rules[state.at]
-
-
-def _told(state: _State, rule: Rule, denies: bool, last: int) -> _State:
-    """Return where a reading stands after a rule that speaks."""
-    told = rule.outcome if denies else LET_THROUGH
-    if state.pending is None and not rule.enforced:
-        return state._replace(pending=told)
-    if not denies and state.pending:
-        told = state.pending
-    return _after(state, told, spoke=True, last=last)
-
-
-def _concluded(state: _State, last: int) -> _State:
-    """Return where a reading stands after the last rule."""
-    return _after(state, state.pending or LET_THROUGH, spoke=bool(state.pending), last=last)
-
-
-def _after(state: _State, told: Outcome, spoke: bool, last: int) -> _State:
-    """Return where a reading stands after a stage; a listener cannot be refused any more."""
-    if told.verdict != ALLOWED:
-        return state._replace(end=replace(told, verdict=RECORDED) if last else told)
-    if state.stage == last or (state.stage == 1 and spoke):
-        return state._replace(end=told)
-    return _State(state.stage + 1)
