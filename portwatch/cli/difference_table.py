@@ -121,8 +121,8 @@ def _summary(
     if len(rest) - listeners:
         text += f"; {len(rest) - listeners:,} where only the constraint or the errno is another"
     if not difference.is_complete:
-        less = " of that only" if difference.has_all_verdicts else ""
-        text += f"; there are more{less} than were looked for"
+        less = " of only the constraint or the errno" if difference.has_all_verdicts else ""
+        text += f"; not all changes{less} were looked for"
     if shown < len(difference.regions):
         text += f"; {len(difference.regions) - shown:,} not shown (--all)"
     return text
