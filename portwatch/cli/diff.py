@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
-from portwatch.errors import UsageError
+from portwatch.errors import NotLoaded, UsageError
 
 if TYPE_CHECKING:
     from portwatch.policy.difference.difference import Difference
@@ -60,8 +60,12 @@ def _in_kernel(pin_dir: Path) -> Policy:
     from portwatch.agent.in_force import policy_in_kernel
     from portwatch.kernel.pins import PinDir
 
-    policy, _ = policy_in_kernel(PinDir(pin_dir))
-    return policy
+    try:
+        return policy_in_kernel(PinDir(pin_dir))[0]
+    except NotLoaded as err:
+        raise NotLoaded(
+            f"no policy is in force at {pin_dir} to compare with", hint="portwatch diff OLD NEW"
+        ) from err
 
 
 def _print(difference: Difference, show_all: bool) -> None:

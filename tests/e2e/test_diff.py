@@ -105,3 +105,12 @@ def test_without_old_the_policy_in_the_kernel_is_compared(sandbox: Sandbox) -> N
     done = sandbox.run("diff", sandbox.policy("version: 1\n", "other.yaml"))
     assert done.returncode == 1
     assert "newly allowed" in done.stdout
+
+
+def test_without_old_and_without_a_policy_in_the_kernel(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    """With nothing to compare with, it says how to name two policies."""
+    done = portwatch("diff", "--pin-dir", str(tmp_path / "none"), files[0])
+    assert done.returncode == 3
+    assert "portwatch diff OLD NEW" in done.stderr
