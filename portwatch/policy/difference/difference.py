@@ -6,7 +6,7 @@ Not compared are the reason that is told, and which constraint allowed what both
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import eq
 
@@ -98,10 +98,13 @@ class Difference:
         """Return who changes how, and at which endpoints: first where the verdict changes."""
         cells = self._cells_not(_same_verdict, {})
         self.has_all_verdicts = self.is_complete
-        return self._cells_not(eq, cells) if self.is_complete else cells
+        if self.is_complete:
+            cells |= self._cells_not(eq, cells)
+        return cells
 
-    def _cells_not(self, alike: Alike, cells: dict[Cell, int]) -> dict[Cell, int]:
-        """Add those where the outcomes are not alike."""
+    def _cells_not(self, alike: Alike, known: Mapping[Cell, int]) -> dict[Cell, int]:
+        """Return those where the outcomes are not alike, with `known` as many as are looked for."""
+        cells: dict[Cell, int] = {}
         readings = self._readings
         last = readings.steps + MAX_STEPS
         for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
@@ -109,7 +112,7 @@ class Difference:
             suspects = self._suspects(endpoints)
             share = max(MAX_STEPS // len(suspects), LEAST_STEPS)
             for holding, some in suspects.items():
-                if len(cells) >= MAX_CELLS or readings.steps >= last:
+                if len(known) + len(cells) >= MAX_CELLS or readings.steps >= last:
                     self.is_complete = False
                     return cells
                 readings.limit = min(last, readings.steps + share)
@@ -117,7 +120,9 @@ class Difference:
                 try:
                     for found, whom, outcomes, _ in leaves:
                         failing = whom.failing & ~whom.excluded
-                        if outcomes and self._exist(whom.holding, failing):
+                        if not outcomes or (known and not _same_verdict(*outcomes)):
+                            continue
+                        if self._exist(whom.holding, failing):
                             cell = Cell(whom.holding, failing, outcomes)
                             cells[cell] = cells.get(cell, 0) | found
                 except Undecided:
@@ -174,7 +179,7 @@ class Difference:
         for number in (*bit_numbers(cell.failing), *bit_numbers(cell.holding)):
             bit = 1 << number
             beyond = Cell(cell.holding ^ bit, cell.failing ^ bit, cell.outcomes)
-            if not self._is_refuted(beyond, endpoints) and self._is_uniform(beyond, endpoints):
+            if self._is_uniform(beyond, endpoints):
                 cell = Cell(cell.holding & ~bit, cell.failing & ~bit, cell.outcomes)
         return cell
 
@@ -198,13 +203,13 @@ class Difference:
         """Return whether all subjects of a cell, if any, change as it says."""
         if not self._exist(cell.holding, cell.failing):
             return True
-        who = self._readings.who(cell.holding, cell.failing)
         try:
-            return self._all_change(cell, endpoints, who)
+            return not self._is_refuted(cell, endpoints) and self._all_change(cell, endpoints)
         except Undecided:
             return False
 
-    def _all_change(self, cell: Cell, endpoints: int, who: Who) -> bool:
+    def _all_change(self, cell: Cell, endpoints: int) -> bool:
+        who = self._readings.who(cell.holding, cell.failing)
         return all(
             outcomes == cell.outcomes or not self._any_exist(whom, settled)
             for some, listening in (
