@@ -30,7 +30,7 @@ from portwatch.policy.workload import Selector, Subject
 MAX_CELLS = 8_000
 """After how many different changes no more are looked for."""
 
-MAX_STEPS = 16_000
+MAX_STEPS = 12_000
 """How far two policies are read in one go: for changes of verdicts, for the others, and to tell
 what was found in fewer words."""
 
