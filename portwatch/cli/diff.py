@@ -31,7 +31,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
     """Say which workloads, ports and addresses change verdict from the policy OLD to NEW, however
     they are written. Without OLD, from the policy in the kernel.
 
-    Exit status 1 where the two do not decide alike everywhere.
+    Exit status 1 where the two do not decide alike everywhere, or it is too much to say so.
     """
     from portwatch.agent.identity.account_words import accounts_of
     from portwatch.policy.difference.difference import Difference
@@ -52,7 +52,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
         click.echo(json.dumps(difference_facts(difference)))
     else:
         _print(difference, show_all)
-    if difference.regions:
+    if difference.regions or not difference.is_complete:
         raise click.exceptions.Exit(1)
 
 

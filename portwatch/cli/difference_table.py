@@ -110,6 +110,8 @@ def _outcome(outcome: Outcome, with_errno: bool) -> Cell:
 def _summary(
     difference: Difference, main: Sequence[Region], rest: Sequence[Region], shown: int
 ) -> str:
+    if not difference.regions and not difference.is_complete:
+        return "no difference was found, but not all that may be were looked for"
     if not difference.regions:
         return "no difference: the two policies decide alike everywhere"
     counts = {title: len(found) for title, found in _titled(main)}

@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, product
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy_strategies import (
@@ -19,6 +21,7 @@ from policy_strategies import (
     ports_near,
 )
 
+from portwatch.cli.diff import diff
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.difference import difference
 from portwatch.policy.difference import predicates as difference_predicates
@@ -336,6 +339,20 @@ def test_reading_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found.has_all_verdicts
     assert found.regions
     assert_examples_hold(old, enforced(), found.regions)
+
+
+def test_what_was_not_looked_for_is_never_no_difference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the bound ends the search before anything is found, diff does not say that the two
+    decide alike: exit status 1."""
+    monkeypatch.setattr(difference, "MAX_STEPS", 1)
+    for name, deny in (("old", 80), ("new", 81)):
+        text = f"version: 1\nmode: enforce\nconstraints: [{{name: a, deny: [{deny}]}}]\n"
+        (tmp_path / name).write_text(text)
+    done = CliRunner().invoke(diff, [str(tmp_path / "old"), str(tmp_path / "new")])
+    assert done.exit_code == 1
+    assert "not all" in done.output
 
 
 def test_what_is_too_hard_to_say_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
