@@ -10,6 +10,7 @@ from bench import (
     agent_cost,
     bind_cost,
     cgroup_cost,
+    diff_cost,
     learn_cost,
     listener_cost,
     page_cost,
@@ -21,6 +22,7 @@ from bench.rows import Row, table
 PARTS = {
     "binds": bind_cost.measure,
     "policies": policy_cost.measure,
+    "diffs": diff_cost.measure,
     "agent": agent_cost.measure,
     "cgroups": cgroup_cost.measure,
     "listeners": listener_cost.measure,

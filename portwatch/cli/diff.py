@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
-from portwatch.errors import UsageError
+from portwatch.errors import NotLoaded, UsageError
 
 if TYPE_CHECKING:
     from portwatch.cli.patience import patience
@@ -32,7 +32,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
     """Say which workloads, ports and addresses change verdict from the policy OLD to NEW, however
     they are written. Without OLD, from the policy in the kernel.
 
-    Exit status 1 where the two do not decide alike everywhere.
+    Exit status 1 where the two do not decide alike everywhere, or it is too much to say so.
     """
     from portwatch.agent.identity.account_words import accounts_of
     from portwatch.policy.difference.difference import Difference
@@ -54,7 +54,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
         click.echo(json.dumps(difference_facts(difference)))
     else:
         _print(difference, show_all)
-    if difference.regions:
+    if difference.regions or not difference.is_complete:
         raise click.exceptions.Exit(1)
 
 
@@ -62,8 +62,12 @@ def _in_kernel(pin_dir: Path) -> Policy:
     from portwatch.agent.in_force import policy_in_kernel
     from portwatch.kernel.pins import PinDir
 
-    policy, _ = policy_in_kernel(PinDir(pin_dir))
-    return policy
+    try:
+        return policy_in_kernel(PinDir(pin_dir))[0]
+    except NotLoaded as err:
+        raise NotLoaded(
+            f"no policy is in force at {pin_dir} to compare with", hint="portwatch diff OLD NEW"
+        ) from err
 
 
 def _print(difference: Difference, show_all: bool) -> None:

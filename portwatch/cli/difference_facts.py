@@ -20,6 +20,7 @@ def difference_facts(difference: Difference) -> dict[str, object]:
     return {
         "differs": bool(difference.regions),
         "complete": difference.is_complete,
+        "verdicts_complete": difference.has_all_verdicts,
         "regions": [_region(region) for region in difference.regions],
     }
 

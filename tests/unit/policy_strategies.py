@@ -7,8 +7,9 @@ the boundaries of what a parsed policy names. ACCOUNTS is the machine they all l
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, get_args
 
 import yaml
@@ -279,6 +280,12 @@ def binds(policy: Policy, seed: int, count: int) -> list[tuple[Subject, Endpoint
         who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5, container)
         found.append((who, endpoint))
     return found
+
+
+def all_subjects() -> Iterator[Subject]:
+    """Yield all tasks that `subjects` may draw."""
+    for values in product(CGROUPS, _UIDS, _GIDS, (False, True), CONTAINERS):
+        yield subject(*values)
 
 
 def subjects() -> st.SearchStrategy[Subject]:

@@ -30,8 +30,11 @@ MAX_SPLIT = 64
 MAX_EXAMPLES = 256
 """How many subjects are kept to be tried again, for each predicate."""
 
-MAX_LOOKS = 100_000
+MAX_LOOKS = 10_000
 """How many cgroup paths are looked at in all, before the rest is left undecided."""
+
+LOOKS_A_SEARCH = 20
+"""How many of them a search costs before it looks at the first one."""
 
 MAX_REFINED = 12
 """How many predicates that must not hold are looked at together."""
@@ -141,6 +144,7 @@ class Predicates:
                 raise Undecided
 
     def _exact(self, holding: int, failing: int) -> Subject | None:
+        self._patience.spend(LOOKS_A_SEARCH)
         return find_subject(
             [s for s in map(self.selectors.__getitem__, bit_numbers(holding)) if s],
             [s for s in map(self.selectors.__getitem__, bit_numbers(failing)) if s],
@@ -161,7 +165,7 @@ class Predicates:
         for number in bit_numbers(holding):
             selector = self.selectors[number]
             for key in selector.given_keys if selector else ():
-                patterns.setdefault(key, getattr(selector, key))
+                patterns[key] = (*patterns.get(key, ()), *getattr(selector, key)[:1])
         return typical(Selector(**patterns), self._accounts)
 
     def _number(self, selector: Selector) -> int:
