@@ -6,7 +6,6 @@ dropped, and it is told how many once it reads again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import selectors
@@ -14,6 +13,7 @@ import socket
 from collections import deque
 from pathlib import Path
 
+from portwatch.digest import sha256
 from portwatch.errors import KernelError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
 
@@ -27,7 +27,7 @@ def socket_path(pin_dir: Path) -> Path:
     """Where the agent of a pin directory serves its events."""
     if pin_dir == DEFAULT_PIN_DIR:
         return RUN_DIRECTORY / "events.sock"
-    digest = hashlib.sha256(str(pin_dir).encode()).hexdigest()[:12]
+    digest = sha256(str(pin_dir).encode()).hexdigest()[:12]
     return RUN_DIRECTORY / f"events-{digest}.sock"
 
 
