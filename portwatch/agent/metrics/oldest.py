@@ -36,21 +36,23 @@ class OldestSeries(Generic[Counted]):
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._last: tuple[int, int] | None = None
-        """Age of the newest that was shown when the room was first full."""
+        self._last = (0, 0)
+        """Age of the newest that was ever shown."""
 
     def choose(self, entries: Iterable[Counted], fold: Callable[[Counted], None]) -> list[Counted]:
-        """Those to show, oldest first; `fold` is told of all others. No more than fit are held at
-        once."""
+        """Those to show, oldest first; `fold` is told of all others. Hardly more than fit are held
+        at once."""
         newest_first: list[tuple[int, int, Counted]] = []
-        last = self._last
+        last_ns, last_number = self._last
+        newest_shown = (-last_ns, -last_number)
         for entry in entries:
-            if entry.is_rest or (last is not None and (entry.first_ns, entry.number) > last):
+            if entry.is_rest:
                 fold(entry)
                 continue
             heapq.heappush(newest_first, (-entry.first_ns, -entry.number, entry))
-            if last is None and len(newest_first) > self._room:
+            # One that is entered late, with an older clock, finds room beside those shown before.
+            if len(newest_first) > self._room and newest_first[0][:2] < newest_shown:
                 fold(heapq.heappop(newest_first)[2])
-        if last is None and len(newest_first) == self._room:
-            self._last = -newest_first[0][0], -newest_first[0][1]
+        if newest_first:
+            self._last = max(self._last, (-newest_first[0][0], -newest_first[0][1]))
         return [entry for _, _, entry in sorted(newest_first, reverse=True)]
