@@ -142,8 +142,7 @@ def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes
     if path == JOURNAL or (path is None and is_journal(1, os.environ.get("JOURNAL_STREAM", ""))):
         from portwatch.cli.event_line import event_message
 
-        journal = JournalEvents(event_message)
-        with journal.outlet:
+        with closing(JournalEvents(event_message)) as journal, journal.outlet:
             yield journal.write
     elif path is None or path == "-":
         from portwatch.cli.stdout_events import StdoutEvents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,7 @@ def test_a_journal_that_was_away_is_told_how_many_it_missed(tmp_path: Path) -> N
     """While the journal is restarted entries are counted, and then told as lost, exactly."""
     path = tmp_path / "socket"
     journal = listening(path)
-    events = JournalEvents(str, path)
-    with events.outlet:
+    with closing(JournalEvents(str, path)) as events, events.outlet:
         events.write({"kind": "lost", "count": 1}, b"")
         assert decode(journal.recv(65536))["PORTWATCH_COUNT"] == b"1"
         journal.close()

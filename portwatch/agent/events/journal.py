@@ -103,6 +103,10 @@ class JournalEvents:
         """Send one event soon."""
         self.outlet.write(self._entry(event))
 
+    def close(self) -> None:
+        """Send nothing more."""
+        self._socket.close()
+
     def _entry(self, event: dict[str, Any]) -> bytes:
         return encode_entry(journal_fields(event, self._message(event)))
 
