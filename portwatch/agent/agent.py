@@ -22,6 +22,7 @@ from portwatch.agent.events.format import Event, EventFormat
 from portwatch.agent.events.hub import EventHub, socket_path
 from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.identity.container_watch import ContainerWatch
+from portwatch.agent.memory import give_back_freed
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import CgroupChange, Publisher
@@ -151,6 +152,7 @@ class Agent:
         self._beside = beside
         if beside is not None:
             beside.join(self._selector)
+        give_back_freed()
         while not self._stopping:
             ready = self._selector.select(0 if self._tails else self._pause())
             if ready:
@@ -287,6 +289,7 @@ class Agent:
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
             self._publisher.forget_names(counted)
+            give_back_freed()
         untold = totals.events_suppressed + totals.events_lost
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()

@@ -153,5 +153,5 @@ def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes
     else:
         from portwatch.agent.events.file import EventFile
 
-        log = EventFile(Path(path))
-        yield lambda _event, line: log.write(line)
+        with closing(EventFile(Path(path))) as log:
+            yield lambda _event, line: log.write(line)

@@ -69,7 +69,7 @@ def test_several_followers(shared: Sandbox) -> None:
             assert json.loads(reader.stdout.readline())["bind"]["port"] == 9077
             reader.send_signal(signal.SIGINT)
             assert reader.wait(5) == 130
-            assert reader.stderr.read() == ""
+            assert reader.stderr.read().strip() == ""
     finally:
         for reader in readers:
             reader.kill()
