@@ -109,7 +109,7 @@ def test_eight_readers_one_of_them_stopped(sandbox: Sandbox) -> None:
     """While one `events -f` is stopped, the others get all of 20,000 events in order; the agent's
     memory stays bounded; and the one that goes on learns exactly how many it missed."""
     agent = sandbox.agent(sandbox.policy(denying("20000-39999")))
-    command = [PORTWATCH, "events", "-f", "-n", "0", "--kind", "violation", "--kind", "lost"]
+    command = [PORTWATCH, "events", "-f", "-n", "0"]
     command += ["--pin-dir", str(sandbox.pin_dir)]
     files = [sandbox.folder / f"reader-{n}" for n in range(8)]
     readers = []
@@ -123,14 +123,15 @@ def test_eight_readers_one_of_them_stopped(sandbox: Sandbox) -> None:
         before = _resident_kib(agent.pid)
         for start in range(20000, 40000, 500):
             assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
-            agent.lines.clear()
+            for path in files[1:]:  # they keep up, however busy this machine is
+                so_far = start + 500 - 20000
+                eventually(lambda p=path, n=so_far: p.read_bytes().count(b"\n") == n, within=30)
 
         def ports(path: Path) -> list[int]:
             events = [json.loads(line) for line in path.read_text().splitlines(keepends=False)]
             return [event["bind"]["port"] for event in violations(events, sandbox.path)]
 
         for path in files[1:]:
-            eventually(lambda p=path: p.read_bytes().count(b"\n") == 20000, within=30)
             assert ports(path) == list(range(20000, 40000))
         assert agent.metric("portwatch_events_lost_total") == 0
         assert _resident_kib(agent.pid) - before < 10 * 1024

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-BUFFER_BYTES = 2 << 20  # about 3,000 events
+BUFFER_BYTES = 8 << 20  # about 10,000 events: twice what the ring buffer can hold at once
 GOODBYE_SECONDS = 1.0
 
 
