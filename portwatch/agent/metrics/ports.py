@@ -50,7 +50,8 @@ class PortMetrics:
         yield folded
         surveyed = GaugeMetricFamily(
             "portwatch_listeners_last_survey_timestamp_seconds",
-            "When what listens was last looked at with success, in seconds since the epoch.",
+            "When what listens was last looked at with success, or known to be as before, in "
+            "seconds since the epoch.",
         )
         surveyed.add_metric((), self._state.listeners_surveyed_seconds)
         yield surveyed

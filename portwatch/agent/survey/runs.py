@@ -83,6 +83,7 @@ class SurveyRuns:
                 self._rest_over = now + REST_SECONDS
                 self._run.start(lambda: self._begin(self._request()))
             else:
+                self._state.listeners_surveyed_seconds = time.time()
                 self._tell_sharing(self._sharing)  # as it was, and no news
 
     def close(self) -> None:
