@@ -107,8 +107,10 @@ class EventHub:
         """Hand one line, newline included, to everybody."""
         self._recent.append(line)
         for reader in list(self._readers):
+            is_behind = bool(reader.waiting)
             reader.offer(line)
-            self._send(reader)
+            if not is_behind:  # else the loop sends, once the socket takes more
+                self._send(reader)
 
     def close(self) -> None:
         """End all readers and remove the socket."""
