@@ -17,6 +17,8 @@ from portwatch.errors import UsageError
 SOCKET = Path("/run/systemd/journal/socket")
 MAX_FIELD_BYTES = 16384  # far below a datagram's bound, so that no entry needs a memory file
 
+BUFFER_BYTES = 3 << 20  # about 5,000 entries: more than the ring buffer can hold at once
+
 MESSAGE_IDS = {
     "violation": "21c410e114bb4b3099cd5e8faf89d7ee",
     "listener": "1955d111adf9416cb5cadc4ed0c387b4",
@@ -95,13 +97,14 @@ class JournalEvents:
                 f"cannot write events to the journal at {path}: {err.strerror}",
                 hint="choose another --events: a file, or `-` for stdout",
             ) from err
-        self.outlet = Outlet(
-            self._send, lambda count: self._entry({"kind": "lost", "count": count})
-        )
+        self.outlet = Outlet(self._send, self._lost, BUFFER_BYTES)
 
     def write(self, event: dict[str, Any], _line: bytes) -> None:
         """Send one event soon."""
         self.outlet.write(self._entry(event))
+
+    def _lost(self, count: int) -> bytes:
+        return self._entry({"kind": "lost", "count": count})
 
     def close(self) -> None:
         """Send nothing more."""

@@ -18,8 +18,14 @@ class Outlet:
     """Hands messages to `send`, in order; that may block, and returns False for what it could not
     send. `lost` makes the message that so many were dropped."""
 
-    def __init__(self, send: Callable[[bytes], bool], lost: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes], bool],
+        lost: Callable[[int], bytes],
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> None:
         self._send = send
+        self._buffer_bytes = buffer_bytes
         self._lost = lost
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
@@ -52,7 +58,7 @@ class Outlet:
     def write(self, message: bytes) -> None:
         """Send one message soon; returns at once."""
         with self._change:
-            if self._bytes + len(message) > BUFFER_BYTES:
+            if self._bytes + len(message) > self._buffer_bytes:
                 self._missed += 1
                 return
             if self._missed:
