@@ -8,6 +8,7 @@ import sys
 
 from bench import (
     agent_cost,
+    agent_cpu,
     bind_cost,
     cgroup_cost,
     diff_cost,
@@ -24,6 +25,7 @@ PARTS = {
     "policies": policy_cost.measure,
     "diffs": diff_cost.measure,
     "agent": agent_cost.measure,
+    "cpu": agent_cpu.measure,
     "cgroups": cgroup_cost.measure,
     "listeners": listener_cost.measure,
     "learning": learn_cost.measure,

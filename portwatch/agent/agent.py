@@ -23,6 +23,7 @@ from portwatch.agent.events.format import Event, EventFormat
 from portwatch.agent.events.hub import EventHub, socket_path
 from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.identity.container_watch import ContainerWatch
+from portwatch.agent.memory import give_back_freed
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
@@ -36,8 +37,14 @@ from portwatch.kernel.ringbuf import RingReader
 from portwatch.kernel.told import ToldRanges
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
+from portwatch.node.socket_counts import socket_counts
 
 TICK_SECONDS = 0.5
+REST_SECONDS = 2.0
+BUSY_SECONDS = 3.0
+"""After anything happened, the loop looks around every TICK_SECONDS for that long, and then only
+every REST_SECONDS."""
+
 RESCAN_SECONDS = 60.0
 TAILS_AT_ONCE = 200
 Emit = Callable[[Event, bytes], None]
@@ -90,12 +97,13 @@ class Agent:
             self._clock,
             self._tail.count_of,
         )
+        self._host = host or HostPaths()
         self._beside: SideWork | None = None
         self._stopping = False
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
-        self._next_look = 0.0
+        self._next_look = self._busy_until = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
         self._hub = EventHub(socket_path(pin_dir.path), self._selector)
         self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
@@ -113,6 +121,7 @@ class Agent:
             self._tell,
             self._collisions.surveyed,
             lambda: publisher.workloads.book.dump(containers.containers),
+            signs=self._signs_of_change,
         )
         self._policy = PolicyKeeper(
             source,
@@ -144,14 +153,22 @@ class Agent:
         self._beside = beside
         if beside is not None:
             beside.join(self._selector)
+        give_back_freed()
         while not self._stopping:
-            for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
+            ready = self._selector.select(0 if self._tails else self._pause())
+            if ready:
+                self._busy_until = time.monotonic() + BUSY_SECONDS
+            for key, _ in ready:
                 key.data()
             self._tick()
             if beside is not None:
                 beside.tick()
             self._tell_tails()
         self._drain()
+
+    def _pause(self) -> float:
+        """How long the loop may sleep: a wake-up costs half a millisecond."""
+        return TICK_SECONDS if time.monotonic() < self._busy_until else REST_SECONDS
 
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
@@ -186,6 +203,13 @@ class Agent:
         signal.signal(signal.SIGINT, on_stop)
         signal.signal(signal.SIGTERM, on_stop)
         signal.signal(signal.SIGHUP, on_reload)
+
+    def _signs_of_change(self) -> object:
+        """Binds, cgroups and sockets so far: as before, and nobody has begun or ended to listen;
+        but for who closes a socket in a network namespace of its own and lives on."""
+        live = self._publisher.live
+        cgroups = len(live.ids) if live else 0
+        return self._readings.totals().binds, cgroups, socket_counts(self._host)
 
     def _read_events(self) -> bool:
         """Tell of the next records; False where there were none."""
@@ -266,6 +290,7 @@ class Agent:
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
             self._publisher.workloads.forget(counted)
+            give_back_freed()
         untold = totals.events_suppressed + totals.events_lost
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()

@@ -34,4 +34,5 @@ class AgentState:
     map_fill: Callable[[], dict[str, tuple[int, int]]] = dict
     unclassified: Callable[[], int] = int
     listeners: list[tuple[Series, int]] = field(default_factory=list)
+    listeners_folded: int = 0
     listeners_surveyed_seconds: float = 0.0

@@ -12,7 +12,6 @@ from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.errors import NotLoaded, UsageError
 
 if TYPE_CHECKING:
-    from portwatch.cli.patience import patience
     from portwatch.policy.difference.difference import Difference
     from portwatch.policy.model import Policy
 
@@ -35,6 +34,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
     Exit status 1 where the two do not decide alike everywhere, or it is too much to say so.
     """
     from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.cli.patience import patience
     from portwatch.policy.difference.difference import Difference
     from portwatch.policy.source.load import load_policy
     from portwatch.policy.tables.compile import compile_policy

@@ -24,6 +24,8 @@ from portwatch.cli.options import (
     web_config_option,
 )
 
+JOURNAL = "journal"
+
 
 @click.command()
 @policy_option
@@ -36,9 +38,9 @@ from portwatch.cli.options import (
 @click.option(
     "--events",
     "events_path",
-    metavar="PATH|-",
-    help="Append events to PATH as JSON lines, `-` for stdout.  "
-    "[default: stdout; in a terminal, for people]",
+    metavar="PATH|-|journal",
+    help="Append events to PATH as JSON lines, `-` for stdout, `journal` for systemd's, with "
+    "fields.  [default: stdout; in a terminal, for people; under systemd, the journal]",
 )
 @click.option(
     "--max-series",
@@ -137,19 +139,22 @@ def _end_early(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes], None]]:
-    """Where events go: a file, stdout as JSON, or a terminal in words."""
-    if path is None or path == "-":
-        from portwatch.cli.event_line import event_line
+    """Where events go: a file, the journal, stdout as JSON, or a terminal in words."""
+    from portwatch.agent.events.journal import JournalEvents, is_journal
+
+    if path == JOURNAL or (path is None and is_journal(1, os.environ.get("JOURNAL_STREAM", ""))):
+        from portwatch.cli.event_line import event_message
+
+        with closing(JournalEvents(event_message)) as journal, journal.outlet:
+            yield journal.write
+    elif path is None or path == "-":
         from portwatch.cli.stdout_events import StdoutEvents
 
-        in_words = path is None and os.isatty(1)
-        with StdoutEvents() as stdout:
-            if in_words:
-                yield lambda event, _line: stdout.write(event_line(event).encode() + b"\n")
-            else:
-                yield lambda _event, line: stdout.write(line)
-        return
-    from portwatch.agent.events.file import EventFile
+        stdout = StdoutEvents(in_words=path is None and os.isatty(1))
+        with stdout.outlet:
+            yield stdout.write
+    else:
+        from portwatch.agent.events.file import EventFile
 
-    log = EventFile(Path(path))
-    yield lambda _event, line: log.write(line)
+        with closing(EventFile(Path(path))) as log:
+            yield lambda _event, line: log.write(line)

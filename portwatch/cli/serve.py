@@ -13,6 +13,7 @@ from portwatch.agent.clock import Clock
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.memory import keep_one_heap
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
 from portwatch.agent.metrics.web import WebConfigCollector
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
@@ -47,6 +48,7 @@ def serve(
     log_binds: bool,
 ) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
+    keep_one_heap()
     book = ContainerBook()
     with (
         closing(ContainerWatch(tree, HOST, book, engines)) as containers,

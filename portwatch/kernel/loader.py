@@ -19,8 +19,10 @@ from pathlib import Path
 from portwatch import errors
 from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
+from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.btf import KernelTypes
 from portwatch.kernel.compiler import compile_files
+from portwatch.kernel.hook_runs import runs_kept
 from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
@@ -128,16 +130,19 @@ class _Load:
                     raise
                 log.warning("going without %s: %s", hook.name, err)
                 del self.programs[hook.name]
+        hook_runs = BpfMap(self.descriptors["hook_runs"], "hook_runs")
         for hook, fd in self.loaded:
-            if hook.name in missing:
-                _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
-            else:
-                self.replace(hook, fd)
-            _pin_anew(fd, self.pin_dir.programs / hook.name)
+            with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+                if hook.name in missing:
+                    _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
+                else:
+                    self.replace(hook, fd)
+                _pin_anew(fd, self.pin_dir.programs / hook.name)
         for hook in HOOKS:
             if hook.name not in self.programs:  # from a load that wanted it
-                (self.pin_dir.links / hook.name).unlink(missing_ok=True)
-                (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
+                with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+                    (self.pin_dir.links / hook.name).unlink(missing_ok=True)
+                    (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
 
     @property
     def loaded(self) -> list[tuple[Hook, int]]:

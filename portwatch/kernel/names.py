@@ -29,13 +29,14 @@ class Names:
 
     def reload(self) -> None:
         """Read the map again, after another process may have added to it."""
-        self._texts = {}
+        texts = {}  # whole before it is shown: a scrape reads from another thread
         for key, value in self._map.items():
             if key == LAST_NUMBER_KEY:
                 self._last = int.from_bytes(value[:4], "little")
             else:
                 text = value.rstrip(b"\0").decode("utf-8", "replace")
-                self._texts[int.from_bytes(key, "little")] = text
+                texts[int.from_bytes(key, "little")] = text
+        self._texts = texts
         self._numbers = {text: number for number, text in self._texts.items()}
 
     def text(self, number: int) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from portwatch.agent.metrics.families import Collector, GaugeMetricFamily, Metric
 
 
 class Followed(Protocol):

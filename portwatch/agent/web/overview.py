@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from portwatch.agent.memory import give_back_freed
 from portwatch.agent.web.answer import Answer, Query
 from portwatch.agent.web.explanation import explanation
 from portwatch.agent.web.landing import landing
@@ -16,7 +17,6 @@ from portwatch.agent.web.look import Outlook
 from portwatch.agent.web.portmap import PortMaps
 from portwatch.agent.web.view import InForce
 from portwatch.agent.web.whose import Meant, as_it_runs, find
-from portwatch.node.memory import give_back
 
 
 class Overview:
@@ -60,7 +60,7 @@ class Overview:
         """What a page needed for a moment is freed at its end, and then given back."""
         with self._lock:
             yield
-            give_back()
+            give_back_freed()
 
     def _maps_of(self, in_force: InForce) -> PortMaps:
         """Those of this policy; the last one's go."""

@@ -18,8 +18,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry
-
+from portwatch.agent.metrics.families import CollectorRegistry
 from portwatch.agent.web.addresses import url_of
 from portwatch.agent.web.answer import Answer, Page, text
 from portwatch.agent.web.config.settings import WebConfig

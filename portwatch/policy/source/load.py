@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from portwatch.digest import sha256
 from portwatch.errors import UsageError
 from portwatch.policy.catalog.use import STORED_CATALOG, CatalogUse, own_sets
 from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
@@ -70,7 +70,7 @@ def parse_policy(sources: Sequence[tuple[str, str | bytes]], *, source: str = ""
 
 def _hash(texts: Sequence[str | bytes]) -> str:
     """Return the SHA-256 of texts one after another: for files, `cat *.yaml | sha256sum`."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for text in texts:
         digest.update(text.encode("utf-8", "replace") if isinstance(text, str) else text)
     return digest.hexdigest()
