@@ -83,8 +83,8 @@ def test_other_network_namespaces_are_looked_at(agent: Unit) -> None:
 
 
 def test_reload(agent: Unit) -> None:
-    """`systemctl reload` loads the policy anew; a bad one is refused, shown in the unit's status, and
-    a restart goes on with the one in force."""
+    """`systemctl reload` loads the policy anew; a bad one is refused, the unit's status says so,
+    and a restart goes on with the one in force."""
     loads = count_loads(agent)
     assert agent.call("reload") == 0
     eventually(lambda: count_loads(agent) > loads)
