@@ -190,8 +190,8 @@ def test_unload_under_a_running_agent(sandbox: Sandbox) -> None:
 
 
 def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
-    """A link that somebody removed shows in /readyz, metrics and status, and the agent has it attached
-    again by itself, with no count lost."""
+    """A link that somebody removed shows in /readyz, metrics and status, and the agent has it
+    attached again by itself, with no count lost."""
     policy = sandbox.policy(denying(9000))
     agent = sandbox.agent(policy)
     assert sandbox.binder().bind(9000) == "EACCES"
