@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -118,7 +118,10 @@ def run(
             from portwatch.cli.serve import Service, serve  # takes its time, while others compile
 
             try:
-                with removed_on_failure(pins), _event_printer(events_path) as emit:
+                with (
+                    nullcontext() if no_load else removed_on_failure(pins),
+                    _event_printer(events_path) as emit,
+                ):
                     loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:

@@ -195,6 +195,10 @@ def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     policy = sandbox.policy(denying(9000))
     agent = sandbox.agent(policy)
     assert sandbox.binder().bind(9000) == "EACCES"
+
+    def hook_events() -> list[str]:
+        return [one["result"] for one in agent.events if one.get("hook") == "bind4"]
+
     healing_waits = os.open(sandbox.pin_dir, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(healing_waits, fcntl.LOCK_EX)
     (sandbox.pin_dir / "links" / "bind4").unlink()
@@ -218,8 +222,7 @@ def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     assert binder.bind(9000) == "EACCES"
     assert agent.page("/readyz")[0] == b"ready\n"
     assert agent.metric("portwatch_binds_total", verdict="denied") == 2
-    told = [one["result"] for one in agent.events if one.get("hook") == "bind4"]
-    assert told == ["gone", "restored"]
+    eventually(lambda: hook_events() == ["gone", "restored"], 10, "both are told")
 
 
 def test_stalled_reader_of_stdout(shared: Sandbox) -> None:
