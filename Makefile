@@ -6,8 +6,9 @@ STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
+SYSTEM_KERNELS := 6.1 6.12
 
-.PHONY: help setup run demo test test-guests fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-guests test-system fuzz deb bench grafana lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +32,9 @@ test: setup lint ## every test, kernel tests included (as root)
 
 test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
 	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
+
+test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
+	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
 
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py

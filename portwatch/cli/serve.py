@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
 from portwatch.agent.clock import Clock
+from portwatch.agent.hook_watch import Begin, HookWatch
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
@@ -22,6 +24,8 @@ from portwatch.agent.web.pages import agent_pages
 from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
 from portwatch.cli.web_options import WebOptions
+from portwatch.errors import PortwatchError
+from portwatch.kernel.held_pins import HeldPins
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
@@ -35,25 +39,33 @@ ENGINE_SECONDS = 0.5
 any: until they do, a container is known by its id alone."""
 
 
-def serve(
-    pins: PinDir,
-    tree: CgroupTree,
-    source: PolicySource,
-    loaded: LoadedPolicy,
-    web: WebOptions,
-    max_series: int,
-    emit: Emit,
-    beside: SideWork,
-    engines: Sequence[EngineSocket],
-    log_binds: bool,
-) -> None:
+@dataclass(frozen=True)
+class Service:
+    """What `run` was asked for, and begun with. `refused`: why the policy's files are not what
+    `loaded` is; `heal` has the loader run again, None where this process may not."""
+
+    tree: CgroupTree
+    source: PolicySource
+    loaded: LoadedPolicy
+    web: WebOptions
+    max_series: int
+    emit: Emit
+    engines: Sequence[EngineSocket]
+    log_binds: bool
+    heal: Begin | None
+    refused: PortwatchError | None = None
+
+
+def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
     keep_one_heap()
+    tree, loaded = service.tree, service.loaded
     book = ContainerBook()
     with (
-        closing(ContainerWatch(tree, HOST, book, engines)) as containers,
-        open_publisher(pins, tree, book, containers) as publisher,
-        closing(Readings(pins)) as readings,
+        closing(HeldPins(pins)) as held,
+        closing(ContainerWatch(tree, HOST, book, service.engines)) as containers,
+        open_publisher(held.pin_dir, tree, book, containers) as publisher,
+        closing(Readings(held.pin_dir)) as readings,
     ):
         if names_containers(loaded.policy):
             containers.seen(tree.scan())
@@ -64,13 +76,15 @@ def serve(
             unclassified=lambda: publisher.cgroups.unclassified,
         )
         agent = Agent(
-            pins, source, publisher, readings, state, emit, max_series, containers, log_binds
+            *(held.pin_dir, pins.path, service.source, publisher, readings, state),
+            *(service.emit, service.max_series, containers, service.log_binds),
         )
         with closing(agent):
-            collector = PortwatchCollector(readings, publisher.names, state, max_series)
+            hooks = HookWatch(held, publisher.slots, agent.tell, service.heal)
+            collector = PortwatchCollector(readings, publisher.names, state, service.max_series)
             registry = make_registry(collector)
-            if web.config:
-                registry.register(WebConfigCollector(web.config))
+            if service.web.config:
+                registry.register(WebConfigCollector(service.web.config))
 
             def outlook() -> Outlook:
                 from portwatch.agent.web.look import Outlook
@@ -78,15 +92,17 @@ def serve(
                 return Outlook(publisher, readings, state, tree, HOST, Clock())
 
             pages = agent_pages(agent.unready_reason, outlook)
-            server = WebServer(web.open(), registry, pages, web.config)
+            server = WebServer(service.web.open(), registry, pages, service.web.config)
             try:
                 agent.publish(loaded)
+                if service.refused is not None:
+                    agent.refuse(service.refused)
                 server.start()
                 click.echo(
                     f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
                     f"{' and '.join(url + '/metrics' for url in server.urls)}; Ctrl-C ends it",
                     err=True,
                 )
-                agent.run(beside)
+                agent.run([beside, hooks])
             finally:
                 server.stop()

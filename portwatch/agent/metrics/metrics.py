@@ -24,7 +24,7 @@ from portwatch.kernel.maps import MAPS
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
 
-EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "lost")
+EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "hook", "lost")
 
 
 class PortwatchCollector(Collector):
