@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -37,16 +36,6 @@ def test_help_lists_every_command() -> None:
     assert set(COMMANDS) <= set(named)
     for command in named:
         assert f"Usage: portwatch {command}" in portwatch(command, "-h").stdout, command
-
-
-def test_help_is_quick() -> None:
-    """`--help` answers before anybody wonders: 150 ms, here with room for a busy machine."""
-    took = []
-    for _ in range(5):
-        started = time.monotonic()
-        assert portwatch("--help").returncode == 0
-        took.append(time.monotonic() - started)
-    assert min(took) < 0.25
 
 
 def test_version() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from pathlib import Path
 
 from binder import Bind, Binder
@@ -45,9 +44,7 @@ def test_a_second_load_does_nothing(scratch: tuple[Guard, Binder]) -> None:
     """On pins of this version the loader does not run: same programs, links and maps."""
     guard, _ = scratch
     before = link_ids(guard.pin_dir), program_ids(guard.pin_dir), map_ids(guard.pin_dir)
-    start = time.perf_counter()
     assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is False
-    assert time.perf_counter() - start < 0.3
     assert (link_ids(guard.pin_dir), program_ids(guard.pin_dir), map_ids(guard.pin_dir)) == before
 
 

@@ -107,3 +107,13 @@ def test_no_table_no_rich(module: str) -> None:
     code = f"import sys, {module}, portwatch.cli.tables, portwatch.cli.verdict_style; "
     code += "sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_imports_no_command() -> None:
+    """`--help` pays for nothing but click and the table of commands."""
+    code = "import sys; from portwatch.cli import main; main._run(['--help']); "
+    code += "print(*(n for n in sys.modules if n.startswith('portwatch')), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stderr.split()) == {
+        *("portwatch", "portwatch.cli", "portwatch.cli.main", "portwatch.errors")
+    }

@@ -24,16 +24,23 @@ MESSAGE_IDS = {
     "listener": "1955d111adf9416cb5cadc4ed0c387b4",
     "collision": "d4d7342018b04bb9a735c198860c1e53",
     "bind": "d6bf00208b7a4920ac3503dbd0401542",
+    "hook": "94173b24a472477291f3fcac8145c342",
     "policy": "b29677da251b44af9b37def9d633308b",
     "lost": "fb075ad6fe25460e81244cb28a1ad52e",
 }
 """Never to be changed: catalogs and people's filters know them."""
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
-_PRIORITIES = {"denied": WARNING, "recorded": NOTICE, "loaded": INFO, "refused": ERROR}
+_PRIORITIES = {
+    **{"denied": WARNING, "recorded": NOTICE},
+    **{"loaded": INFO, "refused": ERROR, "gone": ERROR, "restored": NOTICE},
+}
 _PRIORITIES_OF_KINDS = {"collision": WARNING, "lost": WARNING}
 
-_TOP = ("kind", "verdict", "constraint", "reason", "errno", "result", "sha256", "mode", "count")
+_TOP = (
+    *("kind", "verdict", "constraint", "reason", "errno", "hook", "result", "sha256", "mode"),
+    "count",
+)
 _OF_BIND = ("protocol", "port", "address", "family", "network")
 
 
