@@ -219,6 +219,8 @@ def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     eventually(lambda: agent.metric("portwatch_enforcing") == 1, 60, "healed")
     assert binder.bind(9000) == "EACCES"
     assert agent.page("/readyz")[0] == b"ready\n"
+    assert agent.metric("portwatch_hook_reattached_total", hook="bind4") == 1
+    assert agent.metric("portwatch_hook_reattached_total") == 1
     assert agent.metric("portwatch_binds_total", verdict="denied") == 2
     eventually(lambda: hook_events() == ["gone", "restored"], 10, "both are told")
 

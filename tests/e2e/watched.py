@@ -91,7 +91,8 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
 
         policy.write_text("version: 1\nconstraints: [{name: broken, deny: [99999/tcp]}]\n")
         eventually(lambda: prometheus.query("portwatch_policy_last_load_successful == 0"), 20)
-        stack.enter_context(changing(sandbox.pin_dir))  # nobody attaches it again meanwhile
+        attached_again = stack.enter_context(ExitStack())
+        attached_again.enter_context(changing(sandbox.pin_dir))  # until then it waits
         (sandbox.pin_dir / "links" / "post_bind6").unlink()
         secured.config.write_text("tls_server_config: {cert_file: nowhere.pem}\n")
         agent.process.send_signal(signal.SIGSTOP)
@@ -103,6 +104,9 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         agent.process.send_signal(signal.SIGCONT)
         day.lost = sandbox.status()["events_lost"]
         day.at["broken"] = prometheus.scraped()
+        attached_again.close()
+        eventually(lambda: prometheus.query("portwatch_hook_reattached_total == 1"), 30, "healed")
+        day.at["healed"] = prometheus.scraped()
 
         agent.process.kill()
         agent.wait()
