@@ -8,6 +8,8 @@
     └── KernelError                exit 3   the kernel, a privilege or a package is missing
         ├── PrivilegeMissing       exit 3   not root, or a capability is missing
         ├── NotLoaded              exit 3   nothing is pinned where something should be
+        │   └── Unloaded           exit 4   what an agent ran on was removed, on purpose
+        ├── Detached               exit 3   a hook is gone, and this process may not attach it
         └── PinMismatch            exit 3   pins of another version, or not portwatch's
 
 Each error says what failed and, as `hint`, what to do next. Only the CLI prints them.
@@ -22,6 +24,7 @@ EXIT_OK = 0
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_KERNEL = 3
+EXIT_UNLOADED = 4
 
 
 class PortwatchError(Exception):
@@ -87,6 +90,16 @@ class PrivilegeMissing(KernelError):
 
 class NotLoaded(KernelError):
     """Nothing is pinned where something should be."""
+
+
+class Unloaded(NotLoaded):
+    """What the agent ran on was removed on purpose: nobody is to start it again by itself."""
+
+    exit_code = EXIT_UNLOADED
+
+
+class Detached(KernelError):
+    """A hook is not attached any more, and this process may not attach it."""
 
 
 class PinMismatch(KernelError):

@@ -11,8 +11,9 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import sizeof
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import CgroupChange, Publisher
 from portwatch.agent.state import AgentState
 from portwatch.agent.survey.runs import SurveyRuns
-from portwatch.errors import NotLoaded
+from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, ViolationCount
@@ -35,6 +36,7 @@ from portwatch.kernel.ringbuf import RingReader
 from portwatch.kernel.told import ToldRanges
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
+from portwatch.node.service_manager import ServiceManager
 
 TICK_SECONDS = 0.5
 RESCAN_SECONDS = 60.0
@@ -56,11 +58,13 @@ class SideWork(Protocol):
 
 
 class Agent:
-    """Runs on pins that are loaded, with the pin directory's agent lock held by the caller."""
+    """Runs on pins that are loaded, with the pin directory's agent lock held by the caller; `path`
+    is what others call that directory."""
 
     def __init__(
         self,
         pin_dir: PinDir,
+        path: Path,
         source: PolicySource,
         publisher: Publisher,
         readings: Readings,
@@ -71,8 +75,8 @@ class Agent:
         log_binds: bool = False,
         clock: Clock | None = None,
         host: HostPaths | None = None,
+        service: ServiceManager | None = None,
     ) -> None:
-        self._pin_dir = pin_dir
         self._publisher = publisher
         self._readings = readings
         self._state = state
@@ -89,14 +93,15 @@ class Agent:
             self._clock,
             self._tail.count_of,
         )
-        self._beside: SideWork | None = None
+        self._service = service or ServiceManager()
+        self._beside: Sequence[SideWork] = ()
         self._stopping = False
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
         self._next_look = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
-        self._hub = EventHub(socket_path(pin_dir.path), self._selector)
+        self._hub = EventHub(socket_path(path), self._selector)
         self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
@@ -105,7 +110,7 @@ class Agent:
             readings, publisher, self._format, self._selector, self._tell
         )
         self._surveys = SurveyRuns(
-            str(pin_dir.path),
+            str(path),
             max_series,
             self._selector,
             state,
@@ -128,9 +133,12 @@ class Agent:
         """Put a checked policy in force and tell of it; PolicyError where it does not fit."""
         self._policy.publish(loaded)
 
-    def run(self, beside: SideWork | None = None) -> None:
-        """Serve until SIGINT or SIGTERM; NotLoaded where the pins are taken away. `beside` is done
-        in the same loop."""
+    def refuse(self, err: PortwatchError) -> None:
+        """Say that the policy's files are refused, and that what was published stays."""
+        self._policy.refuse(err)
+
+    def run(self, beside: Sequence[SideWork] = ()) -> None:
+        """Serve until SIGINT or SIGTERM, or an error of what is done `beside` in the same loop."""
         self._listen_to_signals()
         for source, handle in (
             (self._events, self._read_events),
@@ -141,15 +149,17 @@ class Agent:
         self._read_cgroup_events()
         self._publisher.rescan()
         self._beside = beside
-        if beside is not None:
-            beside.join(self._selector)
+        for work in beside:
+            work.join(self._selector)
+        self._service.ready(self._status())
         while not self._stopping:
             for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
                 key.data()
             self._tick()
-            if beside is not None:
-                beside.tick()
+            for work in beside:
+                work.tick()
             self._tell_tails()
+        self._service.stopping()
         self._drain()
 
     def unready_reason(self) -> str:
@@ -161,8 +171,8 @@ class Agent:
 
     def close(self) -> None:
         """Give everything back; what is in the kernel stays."""
-        if self._beside is not None:
-            self._beside.close()
+        for work in self._beside:
+            work.close()
         self._surveys.close()
         self._policy.close()
         self._collisions.close()
@@ -180,6 +190,7 @@ class Agent:
             self._stopping = True
 
         def on_reload(_number: int, _frame: FrameType | None) -> None:
+            self._service.reloading()
             self._policy.want_reload()
 
         signal.signal(signal.SIGINT, on_stop)
@@ -235,7 +246,9 @@ class Agent:
     def _tick(self) -> None:
         """After every wake-up: what must not wait, and now and then what may."""
         now = time.monotonic()
-        self._policy.tick(now)
+        if self._policy.tick(now):
+            self._service.ready(self._status())
+        self._service.alive(now)
         self._surveys.tick(now)
         self._collisions.tick(now)
         if now >= self._next_look:
@@ -243,12 +256,7 @@ class Agent:
             self._look_around(now)
 
     def _look_around(self, now: float) -> None:
-        """See what others did to the pins, and what the programs counted as lost or left untold."""
-        if not self._publisher.slots.is_pinned(self._pin_dir):
-            raise NotLoaded(
-                f"{self._pin_dir.path} was unloaded: nothing is enforced any more",
-                hint="portwatch run starts it again",
-            )
+        """See what others published, and what the programs counted as lost or left untold."""
         self._publisher.notice_others()
         self._containers.tick(now)
         self._policy.adopt()
@@ -297,6 +305,15 @@ class Agent:
         self._tails += self._tail.tails(self._readings.violations(), over_by_now)
         while self._tails:
             self._tell_tails()
+
+    def _status(self) -> str:
+        state = self._state
+        said = f"{state.source} in force ({state.mode}), generation {state.generation}"
+        return said if state.last_load_successful else f"{said}; the policy's files were refused"
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Tell of something that happened now."""
+        self._tell(event)
 
     def _tell(self, event: dict[str, Any]) -> None:
         self._emit({"time": iso(self._clock.wall_ns()), **event})

@@ -77,6 +77,13 @@ class PolicyKeeper:
             }
         )
 
+    def refuse(self, err: PortwatchError) -> None:
+        """Files that are no policy: what is in force stays; log, metrics and an event say why."""
+        self._state.last_load_successful = False
+        problems = [str(p) for p in err.problems] if isinstance(err, PolicyError) else [err.message]
+        log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
+        self._tell({"kind": "policy", "result": "refused", "errors": problems})
+
     def want_reload(self) -> None:
         """Load it again at the next tick, also where its files are what they were."""
         self._reload_wanted = True
@@ -90,12 +97,15 @@ class PolicyKeeper:
         if self._publisher.superseded():
             self._publish_again()
 
-    def tick(self, now: float) -> None:
-        """Load what has changed and is at rest; `now` is monotonic, in seconds."""
-        if self._watch.settled(now) or self._reload_wanted:
+    def tick(self, now: float) -> bool:
+        """Load what has changed and is at rest: True where something was read. `now` is monotonic,
+        in seconds."""
+        is_due = self._watch.settled(now) or self._reload_wanted
+        if is_due:
             wanted, self._reload_wanted = self._reload_wanted, False  # another may come meanwhile
             self._reload(even_unchanged=wanted)
         self._accounts.tick(now)
+        return is_due
 
     def close(self) -> None:
         """Watch no more; what is in force stays."""
@@ -114,14 +124,7 @@ class PolicyKeeper:
             else:
                 self._state.last_load_successful = True
         except PortwatchError as err:
-            self._refuse(err)
-
-    def _refuse(self, err: PortwatchError) -> None:
-        """The policy in force stays; the log, the metrics and an event say why."""
-        self._state.last_load_successful = False
-        problems = [str(p) for p in err.problems] if isinstance(err, PolicyError) else [err.message]
-        log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
-        self._tell({"kind": "policy", "result": "refused", "errors": problems})
+            self.refuse(err)
 
     def _publish_for(self, accounts: AccountTable) -> None:
         """What is in force, anew for these accounts; another's policy may name more of them."""
@@ -135,4 +138,4 @@ class PolicyKeeper:
         try:
             self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), accounts)
         except PortwatchError as err:
-            self._refuse(err)
+            self.refuse(err)

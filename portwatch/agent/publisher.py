@@ -5,7 +5,6 @@ The `portwatch load` and `apply` commands use it for one swap, the agent for its
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import time
@@ -159,9 +158,13 @@ class Publisher:
         if path is None:
             return
         cgroup = self._tree.mount_point / path.lstrip("/")
-        with contextlib.suppress(OSError):  # it is going, or we are: nothing to judge any more
+        try:
             if others_run_after(cgroup, self._tree.mount_point, own_programs(self._pin_dir)):
                 self.slots.add_flags(layout.CONTROL_FOREIGN)
+        except PermissionError:  # who may not look takes it that there are some
+            self.slots.add_flags(layout.CONTROL_FOREIGN)
+        except OSError:
+            pass  # it is going, or we are: nothing to judge any more
 
     def classify(self, path: str) -> bool:
         """Enter a new cgroup into the live policy; False where it is gone already.

@@ -24,6 +24,11 @@ from portwatch.cli.options import (
 @policy_option
 @cgroup_option
 @mode_option
+@click.option(
+    "--keep-policy",
+    is_flag=True,
+    help="Where the policy is bad and another is in force, keep that, say so, and succeed.",
+)
 @collisions_option
 @engines_option
 @pin_dir_option
@@ -32,6 +37,7 @@ def load(
     policy: Path | None,
     cgroup: Path | None,
     mode: Literal["enforce", "record"] | None,
+    keep_policy: bool,
     collisions: bool,
     engines: tuple[str, ...],
     pin_dir: Path,
@@ -42,6 +48,7 @@ def load(
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
+        load_or_keep,
         parse_engines,
         publish,
         removed_on_failure,
@@ -56,7 +63,10 @@ def load(
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
     with begin_loading(pins, tree, target, collisions) as loading:
-        loaded = PolicySource(policy, mode).load()
+        source = PolicySource(policy, mode)
+        loaded, refused = load_or_keep(source, pins) if keep_policy else (source.load(), None)
+        if refused is not None:
+            click.echo(f"{refused}\nportwatch: the policy in force stays", err=True)
         warn_of_lockouts(loaded, pin_dir, tree.path_below(target), engines)
         loading.finish()  # outside: what another `load` has put there meanwhile is not ours
         with removed_on_failure(pins):

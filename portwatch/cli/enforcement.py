@@ -10,10 +10,12 @@ from pathlib import Path
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
-from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.in_force import policy_in_kernel
+from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import FollowsCgroups, Publisher, now_stored
-from portwatch.errors import KernelError, NotLoaded, PinMismatch, PrivilegeMissing
-from portwatch.kernel.loading import Loading, remove
+from portwatch.errors import KernelError, NotLoaded, PinMismatch, PortwatchError, PrivilegeMissing
+from portwatch.kernel.bpf_commands import renounce_attaching
+from portwatch.kernel.loading import Loading, is_current, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.slots import Slots
@@ -49,6 +51,44 @@ def begin_loading(pin_dir: PinDir, tree: CgroupTree, cgroup: Path, collisions: b
     """Compile ahead for `cgroup`; nothing is touched until finish()."""
     tree.path_below(cgroup)
     return Loading(pin_dir, cgroup, collisions)
+
+
+class LoadedAlready:
+    """In place of Loading, by another process."""
+
+    def finish(self) -> None:
+        """There is nothing left to do."""
+
+
+@contextmanager
+def loaded_already(
+    pin_dir: PinDir, tree: CgroupTree, cgroup: Path, collisions: bool
+) -> Iterator[LoadedAlready]:
+    """Give up attaching for the rest of this process's life; NotLoaded where that is too early,
+    since not everything is attached to `cgroup` by this version's loader."""
+    tree.path_below(cgroup)
+    if not is_current(pin_dir, cgroup, collisions):
+        raise NotLoaded(
+            f"what is at {pin_dir.path} is not all that this version attaches to {cgroup}",
+            hint="portwatch load, with the same --pin-dir, --cgroup and --collisions; "
+            "or portwatch run without --no-load",
+        )
+    renounce_attaching()
+    yield LoadedAlready()
+
+
+def load_or_keep(
+    source: PolicySource, pin_dir: PinDir
+) -> tuple[LoadedPolicy, PortwatchError | None]:
+    """The policy of the files; where they are bad the one in force, and what is wrong with them."""
+    try:
+        return source.load(), None
+    except PortwatchError as err:
+        try:
+            stored = policy_in_kernel(pin_dir)[1]
+        except PortwatchError:
+            raise err from None
+        return LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), err
 
 
 @contextmanager

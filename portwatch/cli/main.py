@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "learn": ("learn", "The tightest policy that fits the binds seen so far."),
     "replay": ("replay", "What a policy would have said to recorded binds."),
     "schema": ("schema", "JSON Schema of the policy, for editors."),
+    "errand": ("errand", ""),
     "demo": ("demo", "A tour on this machine that leaves nothing behind."),
 }
 
@@ -70,7 +71,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items() if text])
 
 
 @click.group(

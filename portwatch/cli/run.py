@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -54,6 +55,13 @@ from portwatch.cli.options import (
     help="Tell of binds that are let through, too, each kind at most once a second: what `learn` "
     "and `replay` read.",
 )
+@click.option(
+    "--no-load",
+    is_flag=True,
+    help="Serve what `load` has attached, with the same --cgroup and --collisions, and give up the "
+    "power to attach: nothing is loaded, healed or removed from here. Where the policy's files are "
+    "bad, the policy in force stays.",
+)
 @collisions_option
 @engines_option
 @pin_dir_option
@@ -66,6 +74,7 @@ def run(
     events_path: str | None,
     max_series: int,
     log_binds: bool,
+    no_load: bool,
     collisions: bool,
     engines: tuple[str, ...],
     pin_dir: Path,
@@ -75,11 +84,14 @@ def run(
 
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
+    from portwatch.agent.hook_watch import begin_healing
     from portwatch.agent.policy_source import PolicySource
     from portwatch.agent.web.server import parse_listen
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
+        load_or_keep,
+        loaded_already,
         parse_engines,
         removed_on_failure,
         require_root,
@@ -94,31 +106,34 @@ def run(
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
     target = cgroup or tree.mount_point
-    with begin_loading(pins, tree, target, collisions) as loading:
+    begin = loaded_already if no_load else begin_loading
+    with begin(pins, tree, target, collisions) as loading:
         from portwatch.cli.lockout import LockoutCheck
 
-        loaded = source.load()
+        loaded, refused = load_or_keep(source, pins) if no_load else (source.load(), None)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end_early)  # until Agent.run() has its own
         pins.create()
         with pins.serving():
-            from portwatch.cli.serve import serve  # takes its time, in which the programs compile
+            from portwatch.cli.serve import Service, serve  # takes its time, while others compile
 
             try:
                 with removed_on_failure(pins), _event_printer(events_path) as emit:
                     loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
-                        serve(
-                            *(pins, tree, source, loaded, listen, max_series, emit, check),
-                            sockets,
-                            log_binds,
+                        heal = partial(begin_healing, str(pin_dir), str(target), collisions)
+                        service = Service(
+                            *(tree, source, loaded, listen, max_series, emit, sockets, log_binds),
+                            heal=None if no_load else heal,
+                            refused=refused,
                         )
+                        serve(pins, service, check)
                 ready = True
             except _EndedEarly:
                 ready = False
             # Not in a `finally`: after a crash, enforcement stays.
-            if not keep:
+            if not keep and not no_load:
                 remove(pins)
             if not ready:
                 click.echo("portwatch: ended before it was ready", err=True)

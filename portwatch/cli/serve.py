@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
+from portwatch.agent.hook_watch import Begin, HookWatch
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
@@ -17,6 +19,8 @@ from portwatch.agent.state import AgentState
 from portwatch.agent.web.pages import agent_pages
 from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
+from portwatch.errors import PortwatchError
+from portwatch.kernel.held_pins import HeldPins
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
@@ -27,24 +31,32 @@ ENGINE_SECONDS = 0.5
 any: until they do, a container is known by its id alone."""
 
 
-def serve(
-    pins: PinDir,
-    tree: CgroupTree,
-    source: PolicySource,
-    loaded: LoadedPolicy,
-    listen: str,
-    max_series: int,
-    emit: Emit,
-    beside: SideWork,
-    engines: Sequence[EngineSocket],
-    log_binds: bool,
-) -> None:
+@dataclass(frozen=True)
+class Service:
+    """What `run` was asked for, and begun with. `refused`: why the policy's files are not what
+    `loaded` is; `heal` has the loader run again, None where this process may not."""
+
+    tree: CgroupTree
+    source: PolicySource
+    loaded: LoadedPolicy
+    listen: str
+    max_series: int
+    emit: Emit
+    engines: Sequence[EngineSocket]
+    log_binds: bool
+    heal: Begin | None
+    refused: PortwatchError | None = None
+
+
+def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
+    tree, loaded = service.tree, service.loaded
     book = ContainerBook()
     with (
-        closing(ContainerWatch(tree, HOST, book, engines)) as containers,
-        open_publisher(pins, tree, book, containers) as publisher,
-        closing(Readings(pins)) as readings,
+        closing(HeldPins(pins)) as held,
+        closing(ContainerWatch(tree, HOST, book, service.engines)) as containers,
+        open_publisher(held.pin_dir, tree, book, containers) as publisher,
+        closing(Readings(held.pin_dir)) as readings,
     ):
         if names_containers(loaded.policy):
             containers.seen(tree.scan())
@@ -55,19 +67,24 @@ def serve(
             unclassified=lambda: publisher.unclassified,
         )
         agent = Agent(
-            pins, source, publisher, readings, state, emit, max_series, containers, log_binds
+            *(held.pin_dir, pins.path, service.source, publisher, readings, state),
+            *(service.emit, service.max_series, containers, service.log_binds),
         )
         with closing(agent):
-            collector = PortwatchCollector(readings, publisher.names, state, max_series)
-            web = WebServer(listen, make_registry(collector), agent_pages(agent.unready_reason))
+            hooks = HookWatch(held, publisher.slots, agent.tell, service.heal)
+            collector = PortwatchCollector(readings, publisher.names, state, service.max_series)
+            pages = agent_pages(agent.unready_reason)
+            web = WebServer(service.listen, make_registry(collector), pages)
             try:
                 agent.publish(loaded)
+                if service.refused is not None:
+                    agent.refuse(service.refused)
                 web.start()
                 click.echo(
                     f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
                     f"{web.url}/metrics; Ctrl-C ends it",
                     err=True,
                 )
-                agent.run(beside)
+                agent.run([beside, hooks])
             finally:
                 web.stop()

@@ -198,7 +198,7 @@ def remove(pin_dir: PinDir) -> bool:
 
 def remove_pins(pin_dir: PinDir) -> None:
     """Detach and unpin what portwatch pins; links go first."""
-    for directory in (pin_dir.links, pin_dir.programs, pin_dir.maps):
+    for directory in pin_dir.directories:
         if directory.is_dir():
             for path in directory.iterdir():
                 if not path.is_dir():

@@ -53,6 +53,11 @@ class PinDir:
         """The directory that a running agent keeps locked."""
         return self.path / "agent"
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Those that hold pins, in the order in which pins are removed."""
+        return self.links, self.programs, self.maps
+
     def exists(self) -> bool:
         """Whether anything was loaded here: directories alone do not count."""
         return self.maps.is_dir() and any(self.maps.iterdir())

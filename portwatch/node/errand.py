@@ -14,18 +14,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from portwatch.errors import PortwatchError
+from portwatch.node.errand_socket import SOCKET_VARIABLE, ErrandConnection
 
 Result = TypeVar("Result")
 READ_BYTES = 1 << 16
 
 
+class Doer(Protocol):
+    """Who does an errand: a child of ours, or node.errand_socket.ErrandConnection."""
+
+    def fileno(self) -> int:
+        """Where the answer is read, without waiting."""
+
+    def kill(self) -> None:
+        """End it; what is read then ends soon."""
+
+    def last_words(self) -> str:
+        """What there is to say where no answer came. The answer has ended."""
+
+    def close(self) -> None:
+        """End it whatever it does, and give everything back."""
+
+
 class Errand(Generic[Result]):
     """Started at once. Readable `fileno()`: call `read()`, and once that is True `result()`.
 
-    `what` is what errors call it; `parse` makes the result of the answer's JSON.
+    `what` is what errors call it; `parse` makes the result of the answer's JSON. One that
+    `enters_namespaces`, and has no arguments, is done by whoever listens on the socket that
+    PORTWATCH_ERRANDS names, where it names one.
     """
 
     def __init__(
@@ -36,6 +55,7 @@ class Errand(Generic[Result]):
         parse: Callable[[Any], Result],
         request: object = None,
         timeout_seconds: float = 30.0,
+        enters_namespaces: bool = False,
     ) -> None:
         self._what = what
         self._parse = parse
@@ -43,51 +63,45 @@ class Errand(Generic[Result]):
         self._deadline = time.monotonic() + timeout_seconds
         self._output = bytearray()
         self._ended = self._too_late = False
-        with _memory_file(json.dumps(request).encode()) as stdin:
-            self._errors = os.memfd_create("errand-errors")
+        path = os.environ.get(SOCKET_VARIABLE) if enters_namespaces else None
+        with _memory_file(json.dumps(request).encode()) as given:
             try:
-                # -P: nothing is imported from the directory that portwatch happens to run in.
-                self._child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", module, *arguments],
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=self._errors,
-                    start_new_session=True,  # Ctrl-C is its parent's
+                self._doer: Doer = (
+                    ErrandConnection(path, module, given)
+                    if path
+                    else _Child(module, arguments, given)
                 )
             except OSError as err:
-                os.close(self._errors)
                 raise PortwatchError(f"cannot start {self._what}: {err.strerror}") from err
-        assert self._child.stdout
-        self._pipe = self._child.stdout
-        os.set_blocking(self._pipe.fileno(), False)
 
     def fileno(self) -> int:
         """Readable when there is something to read(): for select() and its kin."""
-        return self._pipe.fileno()
+        return self._doer.fileno()
 
     def read(self) -> bool:
-        """Take what the child has written; True once it has ended."""
+        """Take what has been written; True once that has ended."""
         while not self._ended:
             try:
-                data = os.read(self._pipe.fileno(), READ_BYTES)
+                data = os.read(self._doer.fileno(), READ_BYTES)
             except BlockingIOError:
                 return False
+            except ConnectionError:
+                data = b""
             self._output += data
             self._ended = not data
         return True
 
     def overdue(self) -> bool:
-        """Whether its time is up; it is then killed, and its end can be read soon."""
+        """Whether its time is up; it is then ended, and its end can be read soon."""
         if not self._ended and time.monotonic() >= self._deadline:
             self._too_late = True
-            self._child.kill()
+            self._doer.kill()
         return self._too_late
 
     def result(self) -> Result:
         """The answer, once; PortwatchError where there is none."""
-        status = self._child.wait()
-        errors = os.pread(self._errors, READ_BYTES, 0).decode("utf-8", "backslashreplace")
-        self.close()
+        last_words = self._doer.last_words()
+        self._doer.close()
         if self._too_late:
             raise PortwatchError(
                 f"{self._what}: no answer within {self._timeout_seconds:g} seconds"
@@ -98,8 +112,7 @@ class Errand(Generic[Result]):
                 raise PortwatchError(str(answer["error"]), hint=str(answer.get("hint", "")))
             return self._parse(answer)
         except (ValueError, TypeError, KeyError, AttributeError) as err:
-            last = (errors.strip().splitlines() or [f"it ended with status {status}"])[-1]
-            raise PortwatchError(f"{self._what} gave no answer: {last}") from err
+            raise PortwatchError(f"{self._what} gave no answer: {last_words}") from err
 
     def wait(self) -> Result:
         """The answer, waited for; PortwatchError where there is none in time."""
@@ -111,13 +124,52 @@ class Errand(Generic[Result]):
         return self.result()
 
     def close(self) -> None:
-        """End the child whatever it does, and give everything back."""
-        if self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
+        """End it whatever it does, and give everything back."""
+        self._doer.close()
+
+
+class _Child:
+    def __init__(self, module: str, arguments: Sequence[str], request_fd: int) -> None:
+        self._errors = os.memfd_create("errand-errors")
+        try:
+            self._process = subprocess.Popen(
+                module_command(module, arguments),
+                stdin=request_fd,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # Ctrl-C is its parent's
+            )
+        except OSError:
+            os.close(self._errors)
+            raise
+        assert self._process.stdout
+        self._pipe = self._process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def last_words(self) -> str:
+        status = self._process.wait()
+        errors = os.pread(self._errors, READ_BYTES, 0).decode("utf-8", "backslashreplace")
+        return (errors.strip().splitlines() or [f"it ended with status {status}"])[-1]
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
         if not self._pipe.closed:
             self._pipe.close()
             os.close(self._errors)
+
+
+def module_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """What runs a module of ours; -P: nothing is imported from the directory that portwatch happens
+    to run in."""
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 @contextlib.contextmanager

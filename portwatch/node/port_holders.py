@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from portwatch.node.errand import Errand, answer
 from portwatch.node.listeners import Listener, find_holders
 from portwatch.node.socket_holders import Holder
 
+CHILD = "portwatch.node.port_holders"
 TIMEOUT_SECONDS = 10.0
 MAX_HOLDERS = 64  # a port with many connections has thousands
 
@@ -28,9 +30,9 @@ class PortQuestion:
 def begin_find_holders(questions: Sequence[PortQuestion]) -> Errand[list[list[Listener]]]:
     """`find_holders()` in a child, for each question at most the first MAX_HOLDERS; none where the
     namespace is gone or closed. PortwatchError where the child fails."""
-    arguments = [f"{one.network}:{one.protocol}:{one.port}" for one in questions]
     what = "the search for the holders of ports"
-    return Errand(what, __name__, arguments, _parse, timeout_seconds=TIMEOUT_SECONDS)
+    request = [asdict(one) for one in questions]
+    return Errand(what, CHILD, [], _parse, request, TIMEOUT_SECONDS, enters_namespaces=True)
 
 
 def _parse(answered: Any) -> list[list[Listener]]:
@@ -43,13 +45,12 @@ def _listener(fields: dict[str, Any]) -> Listener:
 
 
 def _work() -> object:
-    return [_holders(argument) for argument in sys.argv[1:]]
+    return [_holders(PortQuestion(**fields)) for fields in json.load(sys.stdin)]
 
 
-def _holders(question: str) -> list[dict[str, Any]]:
-    network, protocol, port = question.split(":")
+def _holders(question: PortQuestion) -> list[dict[str, Any]]:
     try:
-        found = find_holders(int(network), protocol, int(port))
+        found = find_holders(question.network, question.protocol, question.port)
     except KernelError:
         return []
     return [asdict(one) for one in found[:MAX_HOLDERS]]

@@ -20,7 +20,7 @@ from portwatch.agent.state import AgentState
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
 
-EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "lost")
+EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "hook", "lost")
 
 
 class PortwatchCollector(Collector):

@@ -63,7 +63,8 @@ class SurveyReport:
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:
     """Have a child do it; PortwatchError, when asked for the result, where it fails."""
-    return Errand("the survey of listeners", CHILD, [], _parse, asdict(request), TIMEOUT_SECONDS)
+    what = "the survey of listeners"
+    return Errand(what, CHILD, [], _parse, asdict(request), TIMEOUT_SECONDS, enters_namespaces=True)
 
 
 def _parse(answered: Any) -> SurveyReport:

@@ -1,0 +1,77 @@
+"""A systemd unit, as systemctl and the journal show it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+POLICY = Path("/etc/portwatch/policy.d/policy.yaml")
+START_SECONDS = 120
+METRICS = "http://127.0.0.1:9477/metrics"
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command to its end, its output as text."""
+    return subprocess.run(command, check=False, text=True, capture_output=True)
+
+
+def eventually(probe: Callable[[], Any], within: float = 30.0, what: str = "") -> Any:
+    """The first true answer of `probe`; fails where there is none in time."""
+    deadline = time.monotonic() + within
+    while not (answer := probe()):
+        assert time.monotonic() < deadline, f"not within {within} s: {what or probe!r}"
+        time.sleep(0.1)
+    return answer
+
+
+def metric(sample: str) -> float:
+    """One sample of the agent's, named with its labels; -1 where it does not answer."""
+    try:
+        with urllib.request.urlopen(METRICS, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return -1
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{sample} ")), -1)
+
+
+class Unit:
+    """One unit by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def call(self, verb: str) -> int:
+        """`systemctl VERB`, waited for; the exit status."""
+        return run("systemctl", verb, self.name).returncode
+
+    def show(self, name: str) -> str:
+        """One property's value."""
+        return run("systemctl", "show", "--property", name, "--value", self.name).stdout.strip()
+
+    @property
+    def pid(self) -> int:
+        """Of its main process; 0 where it has none."""
+        return int(self.show("MainPID") or 0)
+
+    def wait_until_active(self, but: int = 0) -> None:
+        """Until systemd takes it for started, with another main process than `but`."""
+        eventually(
+            lambda: self.show("ActiveState") == "active" and self.pid not in (0, but),
+            START_SECONDS,
+            f"{self.name} is active:\n{self.log}",
+        )
+
+    @property
+    def log(self) -> str:
+        """What it has in the journal since the boot."""
+        return run("journalctl", "-b", "-o", "cat", "--no-pager", "-u", self.name).stdout
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events among that."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
