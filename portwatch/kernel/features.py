@@ -44,7 +44,7 @@ LOST_WITHOUT: dict[Feature, str] = {
 MENDED_BY: dict[Feature, str] = {
     Feature.KERNEL_TYPES: "a kernel with CONFIG_DEBUG_INFO_BTF",
     Feature.PROCESS_DETAILS: "a kernel with CONFIG_DEBUG_INFO_BTF",
-    Feature.LSM: "boot with `bpf` in the list of lsm= (CONFIG_BPF_LSM): /sys/kernel/security/lsm",
+    Feature.LSM: "a kernel from 5.11 on, booted with `bpf` in the list of lsm= (CONFIG_BPF_LSM)",
     Feature.FUNCTION_EXIT: "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
 }
 """What helps where it is not simply a later kernel."""
