@@ -5,12 +5,13 @@ VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
 TEST_APT_PACKAGES := podman runc docker.io containerd curl
-KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
+GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
+KERNELS := $(GUESTS) native
 
-.PHONY: help setup run demo test test-guests fuzz deb bench lint format clean
+.PHONY: help setup run demo test test-kernels fuzz deb bench lint format clean
 
 help: ## print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
@@ -27,10 +28,10 @@ demo: setup ## a tour on this machine in a scratch cgroup
 test: setup lint ## every test, kernel tests included (as root)
 	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
-	tests/guest/run 6.12 -m guest
+	tests/guest/kernels --smoke $(GUESTS)
 
-test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
-	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
+test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
+	tests/guest/kernels $(KERNELS)
 
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py

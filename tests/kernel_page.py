@@ -36,6 +36,7 @@ GIVES: dict[Feature, str] = {
     Feature.FUNCTION_EXIT: "programs on functions",
     Feature.TASK_PT_REGS: "a tracepoint to fall back on",
     Feature.SOCKET_STORAGE: "marks on sockets",
+    Feature.NETNS_COOKIE: "the host's network, whichever it is",
     Feature.PROCESS_DETAILS: "the command line of who has ended",
 }
 

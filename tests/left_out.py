@@ -14,6 +14,7 @@ from portwatch.kernel.probe import probe
 
 TESTS = Path(__file__).parent
 
+# Cases that are called by one of these need it.
 OPTIONAL_PROTOCOLS = {
     "udplite": (socket.SOCK_DGRAM, 136),  # not in 7.2 any more
     "mptcp": (socket.SOCK_STREAM, 262),  # not in Debian's 5.10
@@ -48,8 +49,7 @@ def _reasons(config: pytest.Config, items: list[pytest.Item]) -> Iterator[tuple[
                 yield item, f"are of {protocol}, which this kernel has not"
         if needed & ~features:
             names = " and ".join(str(one.name) for one in needed & ~features)
-            by = ": `make test` has a guest run them" if Feature.LSM in needed else ""
-            yield item, f"need {names}, which this kernel has not{by}"
+            yield item, f"need {names}, which this kernel has not"
 
 
 def _needs(item: pytest.Item) -> Feature:

@@ -22,6 +22,7 @@ class Feature(IntFlag):
     TASK_PT_REGS = 1024
     SOCKET_STORAGE = 2048
     PROCESS_DETAILS = 4096
+    NETNS_COOKIE = 8192
 
 
 LOST_WITHOUT: dict[Feature, str] = {
@@ -37,6 +38,7 @@ LOST_WITHOUT: dict[Feature, str] = {
     Feature.FUNCTION_EXIT: "failed binds are seen by a tracepoint that each system call pays for",
     Feature.SOCKET_STORAGE: "ports that the kernel picks are judged by `ephemeral` alone",
     Feature.PROCESS_DETAILS: "events tell less of a process that has ended: no command line",
+    Feature.NETNS_COOKIE: "`network: host` means the kernel's first network namespace",
     Feature.TASK_PT_REGS: "failed binds are not seen where functions take no programs",
 }
 
@@ -44,7 +46,8 @@ LOST_WITHOUT: dict[Feature, str] = {
 MENDED_BY: dict[Feature, str] = {
     Feature.KERNEL_TYPES: "a kernel with CONFIG_DEBUG_INFO_BTF",
     Feature.PROCESS_DETAILS: "a kernel with CONFIG_DEBUG_INFO_BTF",
-    Feature.LSM: "a kernel from 5.11 on, booted with `bpf` in the list of lsm= (CONFIG_BPF_LSM)",
+    Feature.LSM: "a kernel from 5.11 on with CONFIG_BPF_LSM and "
+    "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, booted with `bpf` in lsm=",
     Feature.FUNCTION_EXIT: "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
 }
 """What helps where it is not simply a later kernel."""

@@ -46,6 +46,8 @@ HELPER_SET_RETVAL = 187
 OLDEST_KERNEL = (5, 10)
 POST_DENY_SINCE = (5, 17)
 
+SO_NETNS_COOKIE = 71
+
 Trial = Callable[[KernelTypes, Fields], bool]
 
 
@@ -185,6 +187,16 @@ def _tries_socket_storage(_types: KernelTypes, _fields: Fields) -> bool:
     return bool(result == 0)
 
 
+def _tries_netns_cookie(_types: KernelTypes, _fields: Fields) -> bool:
+    """Whether the agent can learn which network namespace the hooks are to take for the host's."""
+    with socket.socket() as probed:
+        try:
+            probed.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return False
+    return True
+
+
 _TRIALS: dict[Feature, Trial] = {
     Feature.SET_RETVAL: _tries_set_retval,
     # The one thing that no load can show: the kernel ignores the refusal's clean-up.
@@ -196,6 +208,7 @@ _TRIALS: dict[Feature, Trial] = {
     Feature.FUNCTION_EXIT: _tries_function_exit,
     Feature.TASK_PT_REGS: _tries_task_pt_regs,
     Feature.SOCKET_STORAGE: _tries_socket_storage,
+    Feature.NETNS_COOKIE: _tries_netns_cookie,
     Feature.PROCESS_DETAILS: _tries_process_details,
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from binder import Bind, Binder
 from guard import Guard
+from refusals import heard
 
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch
 from portwatch.kernel import layout, libbpf, loading, maps
@@ -154,7 +155,7 @@ def test_another_version_replaces_the_programs_in_place(scratch: tuple[Guard, Bi
         for storm in storms:
             storm.close()
 
-    assert {said for result in results for _, said in result} == {"EACCES"}
+    assert {said for result in results for _, said in result} == {heard()}
     after = link_ids(guard.pin_dir)
     assert {hook: link for hook, (link, _) in after.items()} == {
         hook: link for hook, (link, _) in links.items()
@@ -178,7 +179,7 @@ def test_another_cgroup_moves_the_links(
     assert loading.ensure_loaded(guard.pin_dir, other) is False
     assert passes_soon(binder)
     binder.move(other)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 def test_a_missing_link_is_made_good(scratch: tuple[Guard, Binder]) -> None:
@@ -188,7 +189,7 @@ def test_a_missing_link_is_made_good(scratch: tuple[Guard, Binder]) -> None:
     (guard.pin_dir.links / "bind6").unlink()
     assert passes_soon(binder, "::1")
     assert loading.ensure_loaded(guard.pin_dir, guard.cgroup) is True
-    assert binder.bind(9000, "::1") == "EACCES"
+    assert binder.bind(9000, "::1") == heard()
     assert link_ids(guard.pin_dir)["bind4"][0] == kept
 
 
@@ -227,7 +228,7 @@ def test_a_load_killed_half_way_is_made_good(
     assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup) is False
     guard, binder = Guard(scratch_pin_dir, scratch_cgroup), Binder(scratch_cgroup)
     guard.publish(DENY)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     binder.close()
     guard.close()
 
@@ -241,7 +242,7 @@ def test_a_layout_of_another_version_is_refused(scratch: tuple[Guard, Binder]) -
         loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     assert f"portwatch unload --pin-dir {guard.pin_dir.path}" in caught.value.hint
     assert str(guard.pin_dir.maps / "meta") in caught.value.message
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 @pytest.mark.parametrize("name", ["control", "tables", "violations", "events", "policy"])
@@ -299,11 +300,11 @@ def test_a_failed_load_over_pins_leaves_them_at_work(
     guard, binder = scratch
     with pytest.raises(KernelError):
         loading.ensure_loaded(guard.pin_dir, tmp_path)
-    assert binder.bind(9000) == "EACCES"
-    assert binder.bind(9000, "::1") == "EACCES"
+    assert binder.bind(9000) == heard()
+    assert binder.bind(9000, "::1") == heard()
     loading.ensure_loaded(guard.pin_dir, guard.cgroup)
     test_the_pinned_programs_are_those_behind_the_links(scratch)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 def test_a_pin_dir_off_bpffs_is_refused(tmp_path: Path, scratch_cgroup: Path) -> None:
@@ -327,7 +328,7 @@ def passes_soon(binder: Binder, address: str = "127.0.0.1") -> bool:
 def test_remove_ends_enforcement_and_leaves_no_trace(scratch: tuple[Guard, Binder]) -> None:
     """After remove() binds pass again, foreign pins are gone with ours, and so is the directory."""
     guard, binder = scratch
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     put_foreign_map(guard.pin_dir, "policy")
     loading.remove(guard.pin_dir)
     assert not guard.pin_dir.path.exists()
@@ -420,7 +421,7 @@ def test_a_swap_waits_for_one_that_runs(guard: Guard, binder: Binder) -> None:
         waited = time.monotonic() - start
         timer.join()
     assert 0.4 <= waited < 5
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 def test_two_publishers_take_turns(guard: Guard, binder: Binder) -> None:
@@ -428,11 +429,11 @@ def test_two_publishers_take_turns(guard: Guard, binder: Binder) -> None:
     other = Guard(guard.pin_dir, guard.cgroup)
     guard.publish(DENY)
     other.publish(DENY.replace("9000", "9001"))
-    assert [binder.bind(port) for port in (9000, 9001)] == ["ok", "EACCES"]
+    assert [binder.bind(port) for port in (9000, 9001)] == ["ok", heard()]
     assert guard.publisher.superseded()
     assert not other.publisher.superseded()
     guard.publish(DENY.replace("9000", "9002"))
-    assert [binder.bind(port) for port in (9000, 9001, 9002)] == ["ok", "ok", "EACCES"]
+    assert [binder.bind(port) for port in (9000, 9001, 9002)] == ["ok", "ok", heard()]
     assert other.publisher.superseded()
     stored = other.publisher.stored()
     assert stored is not None

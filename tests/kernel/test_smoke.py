@@ -18,6 +18,8 @@ from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import probe
 from portwatch.kernel.readings import Readings
 from portwatch.node.listeners import find_listeners
+from portwatch.node.netns import host_network
+from portwatch.node.paths import HostPaths
 
 pytestmark = pytest.mark.smoke
 
@@ -102,13 +104,15 @@ def test_v6_only(guard: Guard, binder: Binder, gaps: set[str]) -> None:
     assert (binder.bind(9000, "::", v6only=True) == "ok") == ("ipv6only" not in gaps)
 
 
-def test_a_network_namespace(guard: Guard, binder: Binder) -> None:
-    """`network: host` is told from another network; the guard takes the binder's for the host's."""
+def test_a_network_namespace(loaded: tuple[PinDir, Path], binder: Binder) -> None:
+    """`network: host` means the machine's own network, and not another one."""
+    guard = Guard(*loaded, host_network(HostPaths()))
     guard.publish(DENIED.replace("deny:", "network: host, deny:"))
-    assert binder.bind(9000) != "ok"
-    other = Binder(guard.cgroup)
-    assert other.bind(9000) == "ok"
-    other.close()
+    at_home = Binder(guard.cgroup, own_network=False)
+    assert at_home.bind(9000) != "ok"
+    assert binder.bind(9000) == "ok"
+    at_home.close()
+    guard.close()
 
 
 def test_a_collision(guard: Guard, binder: Binder, gaps: set[str]) -> None:

@@ -31,6 +31,7 @@ NO_SUCH_OPTION = ("option", "ENOPROTOOPT")  # IP_LOCAL_PORT_RANGE is Linux 6.3's
 NO_MEMORY = ("use up memory",)
 
 
+@pytest.mark.needs("POST_DENY")
 @pytest.mark.parametrize(("protocol", "address"), [("tcp", "127.0.0.1"), ("udp", "::1")])
 def test_choosing_the_port_that_is_picked(
     protocol: str, address: str, guard: Guard, binder: Binder
@@ -127,6 +128,7 @@ def test_a_race_to_open_to_ipv4(guard: Guard, binder: Binder, native_calls: Path
     assert sum(guard.verdicts().values()) == ROUNDS
 
 
+@pytest.mark.needs("POST_DENY")
 @pytest.mark.parametrize("first", [9000, 0])
 def test_a_bind_that_failed_before(first: int, guard: Guard, binder: Binder) -> None:
     """A bind that the kernel refused leaves nothing on the socket that helps its next one."""
