@@ -28,7 +28,9 @@ LEFT_OUT = pytest.StashKey[LeftOut]()
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what this kernel, or emulation, cannot run; the reasons are kept in the stash."""
-    reasons = dict(_reasons(config, items))
+    reasons: dict[pytest.Item, str] = {}
+    for item, reason in _reasons(config, items):
+        reasons.setdefault(item, reason)
     config.stash[LEFT_OUT] = dict(Counter(reasons.values()))
     if reasons:
         config.hook.pytest_deselected(items=list(reasons))
@@ -43,7 +45,7 @@ def _reasons(config: pytest.Config, items: list[pytest.Item]) -> Iterator[tuple[
         case = item.name.partition("[")[2]
         for mark in item.iter_markers("native"):
             if config.getoption("emulated"):
-                yield item, f"run on this machine's own kernel only: {mark.args[0]}"
+                yield item, f"are not for an emulated CPU: {mark.args[0]}"
         for protocol in lacking:
             if protocol in case:
                 yield item, f"are of {protocol}, which this kernel has not"
