@@ -58,6 +58,7 @@ class FactsFile:
             "lsms": sorted(active_lsms()),
             **session.config.stash.get(LOADED, {}),
             "tests": {
+                "of": list(session.config.args),
                 "passed": self._outcomes["passed"],
                 "failed": sorted(self._failed),
                 "left out": session.config.stash[LEFT_OUT],

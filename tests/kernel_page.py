@@ -101,13 +101,14 @@ def _gaps(facts: dict[str, Facts]) -> Iterator[Iterable[str]]:
 
 
 def _tests(facts: dict[str, Facts]) -> Iterator[Iterable[str]]:
-    yield ["kernel", "passed", "failed", "left out"]
-    yield ["---"] * 4
+    yield ["kernel", "run", "passed", "failed", "left out"]
+    yield ["---"] * 5
     for kernel, one in facts.items():
         ran = one["tests"]
         out = "; ".join(f"{count} {reason}" for reason, count in ran["left out"].items())
         failed = ", ".join(f"`{name}`" for name in ran["failed"])
-        yield [_title(kernel), f"{ran['passed']:,}", failed or "none", out or "none"]
+        of = ", ".join(f"`{name}`" for name in ran["of"])
+        yield [_title(kernel), of, f"{ran['passed']:,}", failed or "none", out or "none"]
 
 
 def _title(kernel: str) -> str:

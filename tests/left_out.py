@@ -14,7 +14,7 @@ from portwatch.kernel.probe import probe
 
 TESTS = Path(__file__).parent
 
-# Cases that are called by one of these need it.
+# What is called by one of these needs it.
 OPTIONAL_PROTOCOLS = {
     "udplite": (socket.SOCK_DGRAM, 136),  # not in 7.2 any more
     "mptcp": (socket.SOCK_STREAM, 262),  # not in Debian's 5.10
@@ -42,12 +42,11 @@ def _reasons(config: pytest.Config, items: list[pytest.Item]) -> Iterator[tuple[
     features = probe().features if any(needed for _, needed in needing) else Feature(0)
     lacking = [kind for kind, made in OPTIONAL_PROTOCOLS.items() if not _has(*made)]
     for item, needed in needing:
-        case = item.name.partition("[")[2]
         for mark in item.iter_markers("native"):
             if config.getoption("emulated"):
                 yield item, f"are not for an emulated CPU: {mark.args[0]}"
         for protocol in lacking:
-            if protocol in case:
+            if protocol in item.name.lower():
                 yield item, f"are of {protocol}, which this kernel has not"
         if needed & ~features:
             names = " and ".join(str(one.name) for one in needed & ~features)

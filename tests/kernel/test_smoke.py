@@ -21,8 +21,6 @@ from portwatch.node.listeners import find_listeners
 from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
 
-pytestmark = pytest.mark.smoke
-
 N = 23
 LAZY_SECONDS = 5.0  # the kernel detaches an unpinned link from a work queue
 DENIED = "mode: enforce\nconstraints:\n  - {name: no, deny: [9000], errno: EADDRNOTAVAIL}\n"
