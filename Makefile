@@ -4,11 +4,12 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
-TEST_APT_PACKAGES := podman runc docker.io containerd curl
+TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
 GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
 KERNELS := $(GUESTS) native
+SYSTEM_KERNELS := 6.1 6.12
 
-.PHONY: help setup run demo test test-kernels fuzz deb bench lint format clean
+.PHONY: help setup run demo test test-kernels test-system fuzz deb bench grafana lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +34,9 @@ test: setup lint ## every test, kernel tests included (as root)
 test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
 	tests/guest/kernels $(KERNELS)
 
+test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
+	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
+
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py
 
@@ -41,6 +45,9 @@ deb: ## build the Debian package into dist/
 
 bench: setup ## measure what DESIGN asks, side by side in one run
 	@$(VENV)/bin/python -m bench
+
+grafana: setup ## write the dashboard's JSON anew
+	@$(VENV)/bin/python -m grafana
 
 lint: setup ## ruff, mypy --strict, clang-format
 	$(VENV)/bin/ruff check .

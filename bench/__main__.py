@@ -6,17 +6,30 @@ import os
 import platform
 import sys
 
-from bench import agent_cost, bind_cost, cgroup_cost, learn_cost, listener_cost, policy_cost
+from bench import (
+    agent_cost,
+    agent_cpu,
+    bind_cost,
+    cgroup_cost,
+    diff_cost,
+    learn_cost,
+    listener_cost,
+    page_cost,
+    policy_cost,
+)
 from bench.ground import prepared
 from bench.rows import Row, table
 
 PARTS = {
     "binds": bind_cost.measure,
     "policies": policy_cost.measure,
+    "diffs": diff_cost.measure,
     "agent": agent_cost.measure,
+    "cpu": agent_cpu.measure,
     "cgroups": cgroup_cost.measure,
     "listeners": listener_cost.measure,
     "learning": learn_cost.measure,
+    "page": page_cost.measure,
 }
 
 

@@ -128,11 +128,11 @@ def _followed(follower: Follower, publisher: Publisher, cgroup: Path, how: str, 
                 if key.data is making:
                     ended = making.read()
                     continue
-                there = publisher.classify_all(follower.read())
+                there = publisher.cgroups.classify_all(follower.read())
                 now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
                 seen.update((path, now) for path in there if path not in seen)
         spent = (time.process_time() - before) * 1e3
-    publisher.classify_all(follower.read())
+    publisher.cgroups.classify_all(follower.read())
     made = {path[start:]: when for path, when in json.loads(making.output).items()}
     figures = [(seen[path] - when) / NS_PER_MS for path, when in made.items() if path in seen]
     note = f"median {statistics.median(figures):.2g} ms, {spent:.0f} ms of CPU"
@@ -153,13 +153,15 @@ def _scans(
     try:
         scans = [_took_ms(ground.tree.scan) for _ in range(SCANS)]
         yield Row(f"a scan of {MANY:,} cgroups", "ms", statistics.median(scans), 1000)
-        yield Row("  the first, all of them classified", "ms", _took_ms(publisher.rescan), 1000)
-        yield Row("  the next, nothing new", "ms", _took_ms(publisher.rescan), 1000)
+        yield Row(
+            "  the first, all of them classified", "ms", _took_ms(publisher.cgroups.rescan), 1000
+        )
+        yield Row("  the next, nothing new", "ms", _took_ms(publisher.cgroups.rescan), 1000)
         yield _watched(watch)
     finally:
         for path in reversed(made):
             path.rmdir()
-        publisher.rescan()
+        publisher.cgroups.rescan()
 
 
 def _watched(watch: Callable[[], Follower]) -> Row:

@@ -9,13 +9,13 @@
 
 #ifdef HAVE_KERNEL_TYPES
 
-static __always_inline struct collision *find_collision(struct collision_key *key)
+static __always_inline struct collision *find_collision(struct collision_key *key, u64 now)
 {
-	struct collision none = {}, *entry = find(MAP(collisions), key);
+	struct collision fresh = { .first_ns = now }, *entry = find(MAP(collisions), key);
 
 	if (entry)
 		return entry;
-	bpf_map_update_elem_((u64)MAP(collisions), key, &none, BPF_NOEXIST);
+	bpf_map_update_elem_((u64)MAP(collisions), key, &fresh, BPF_NOEXIST);
 	entry = find(MAP(collisions), key);
 	if (entry)
 		return entry;
@@ -34,10 +34,10 @@ static __always_inline void report_collision(const struct control *control, stru
 	if (!tables)
 		return;
 	key.workload = collision.workload = find_subject(tables, bind).workload;
-	entry = find_collision(&key);
+	collision.now = bpf_ktime_get_boot_ns();
+	entry = find_collision(&key, collision.now);
 	if (!entry)
 		return;
-	collision.now = bpf_ktime_get_boot_ns();
 	__sync_fetch_and_add(&entry->count, 1);
 	/* Signed: another CPU may have read its clock later and come first. */
 	if (entry->last_event_ns && (s64)(collision.now - entry->last_event_ns) < SECOND_NS)

@@ -205,6 +205,7 @@ struct collision_key {
 struct collision {
 	__u64 count;
 	__u64 last_event_ns; /* boot time */
+	__u64 first_ns;      /* boot time; orders the series that a scrape has room for */
 };
 
 struct event {

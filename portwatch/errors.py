@@ -2,6 +2,7 @@
 
     PortwatchError                 exit 1
     ├── PolicyError                exit 2   a policy that does not parse or check; has every problem
+    │   └── WebConfigError         exit 2   a web configuration, likewise
     ├── UsageError                 exit 2   an option or argument that makes no sense here
     │   └── AlreadyRunning         exit 2   another agent holds this pin directory
     ├── EngineFailed               exit 1   a container engine did not answer, or not as it should
@@ -58,10 +59,17 @@ class PolicyError(PortwatchError):
     """A policy was refused; `problems` holds every reason, in file order."""
 
     exit_code = EXIT_USAGE
+    what = "the policy"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class WebConfigError(PolicyError):
+    """A web configuration was refused, as a policy is: with every reason at its place."""
+
+    what = "the web configuration"
 
 
 class UsageError(PortwatchError):

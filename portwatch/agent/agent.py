@@ -17,15 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from portwatch.agent.cgroup_keeper import CgroupChange
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.events.collision_reports import CollisionReports
 from portwatch.agent.events.format import Event, EventFormat
 from portwatch.agent.events.hub import EventHub, socket_path
 from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
 from portwatch.agent.identity.container_watch import ContainerWatch
+from portwatch.agent.memory import give_back_freed
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
-from portwatch.agent.publisher import CgroupChange, Publisher
+from portwatch.agent.publisher import Publisher
 from portwatch.agent.state import AgentState
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import PortwatchError
@@ -37,8 +39,14 @@ from portwatch.kernel.told import ToldRanges
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
 from portwatch.node.service_manager import ServiceManager
+from portwatch.node.socket_counts import socket_counts
 
 TICK_SECONDS = 0.5
+REST_SECONDS = 2.0
+BUSY_SECONDS = 3.0
+"""After anything happened, the loop looks around every TICK_SECONDS for that long, and then only
+every REST_SECONDS."""
+
 RESCAN_SECONDS = 60.0
 TAILS_AT_ONCE = 200
 Emit = Callable[[Event, bytes], None]
@@ -93,13 +101,14 @@ class Agent:
             self._clock,
             self._tail.count_of,
         )
+        self._host = host or HostPaths()
         self._service = service or ServiceManager()
         self._beside: Sequence[SideWork] = ()
         self._stopping = False
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
-        self._next_look = 0.0
+        self._next_look = self._busy_until = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
         self._hub = EventHub(socket_path(path), self._selector)
         self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
@@ -107,7 +116,7 @@ class Agent:
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._collisions = CollisionReports(
-            readings, publisher, self._format, self._selector, self._tell
+            readings, publisher.workloads, self._format, self._selector, self._tell
         )
         self._surveys = SurveyRuns(
             str(path),
@@ -116,7 +125,8 @@ class Agent:
             state,
             self._tell,
             self._collisions.surveyed,
-            lambda: publisher.book.dump(containers.containers),
+            lambda: publisher.workloads.book.dump(containers.containers),
+            signs=self._signs_of_change,
         )
         self._policy = PolicyKeeper(
             source,
@@ -147,13 +157,17 @@ class Agent:
         ):
             self._selector.register(source.fileno(), selectors.EVENT_READ, handle)
         self._read_cgroup_events()
-        self._publisher.rescan()
+        self._publisher.cgroups.rescan()
         self._beside = beside
         for work in beside:
             work.join(self._selector)
         self._service.ready(self._status())
+        give_back_freed()
         while not self._stopping:
-            for key, _ in self._selector.select(0 if self._tails else TICK_SECONDS):
+            ready = self._selector.select(0 if self._tails else self._pause())
+            if ready:
+                self._busy_until = time.monotonic() + BUSY_SECONDS
+            for key, _ in ready:
                 key.data()
             self._tick()
             for work in beside:
@@ -161,6 +175,10 @@ class Agent:
             self._tell_tails()
         self._service.stopping()
         self._drain()
+
+    def _pause(self) -> float:
+        """How long the loop may sleep: a wake-up costs half a millisecond."""
+        return TICK_SECONDS if time.monotonic() < self._busy_until else REST_SECONDS
 
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
@@ -197,6 +215,13 @@ class Agent:
         signal.signal(signal.SIGTERM, on_stop)
         signal.signal(signal.SIGHUP, on_reload)
 
+    def _signs_of_change(self) -> object:
+        """Binds, cgroups and sockets so far: as before, and nobody has begun or ended to listen;
+        but for who closes a socket in a network namespace of its own and lives on."""
+        live = self._publisher.live
+        cgroups = len(live.ids) if live else 0
+        return self._readings.totals().binds, cgroups, socket_counts(self._host)
+
     def _read_events(self) -> bool:
         """Tell of the next records; False where there were none."""
         records = self._events.read()
@@ -226,7 +251,7 @@ class Agent:
                 self._containers.made_by(os.fsdecode(record.path), record.pid)
         if any(record.removed for record in records):
             self._format.cgroups_changed()
-        self._publisher.follow(map(_change, records))
+        self._publisher.cgroups.follow(map(_change, records))
 
     def _read_containers(self) -> None:
         """What engines say can change who a cgroup is; remembered verdicts go with a new policy."""
@@ -235,7 +260,7 @@ class Agent:
         if news.renamed and live is not None and live.compiled.uses_engines:
             self._policy.renew()
         else:
-            self._publisher.reclassify(news.cgroups)
+            self._publisher.cgroups.reclassify(news.cgroups)
         if news.cgroups:
             self._format.cgroups_changed()
 
@@ -248,6 +273,7 @@ class Agent:
         now = time.monotonic()
         if self._policy.tick(now):
             self._service.ready(self._status())
+        give_back_freed()
         self._service.alive(now)
         self._surveys.tick(now)
         self._collisions.tick(now)
@@ -268,11 +294,12 @@ class Agent:
         if totals.cgroup_events_lost != self._cgroup_events_lost or now >= self._next_rescan:
             self._cgroup_events_lost = totals.cgroup_events_lost
             self._next_rescan = now + RESCAN_SECONDS
-            self._publisher.rescan()
+            self._publisher.cgroups.rescan()
             counts = self._readings.violations()
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
-            self._publisher.forget_names(counted)
+            self._publisher.workloads.forget(counted)
+            give_back_freed()
         untold = totals.events_suppressed + totals.events_lost
         if not self._tails and self._tail.due(untold):
             counts = self._readings.violations()

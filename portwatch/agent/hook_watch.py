@@ -23,7 +23,8 @@ from portwatch.node.errand import Errand
 log = logging.getLogger(__name__)
 
 CHILD = "portwatch.agent.healing_child"
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+CONFIRM_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
 HEALING_SECONDS = 90.0
@@ -81,7 +82,6 @@ class HookWatch:
 
     def _look(self) -> None:
         now = time.monotonic()
-        self._next_look = now + LOOK_SECONDS
         place = self._held.place(self._slots)
         if place is Place.REMOVED:
             raise Unloaded(
@@ -91,6 +91,7 @@ class HookWatch:
         found = {hook.name for hook in self._expected if not self._is_attached(hook.name)}
         found |= {UNMOUNTED} if place is Place.AWAY else set()
         before, self._gone = self._gone, found
+        self._next_look = now + (CONFIRM_SECONDS if found - before else LOOK_SECONDS)
         for name in sorted(found - before):
             log.error("%s", _said(name, self._held))
             self._tell({"kind": "hook", "hook": name, "result": "gone"})

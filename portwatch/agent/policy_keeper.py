@@ -17,11 +17,14 @@ from portwatch.agent.identity.account_words import AccountWords, accounts_of
 from portwatch.agent.path_watch import PathWatch
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher, now_stored
-from portwatch.agent.state import AgentState
+from portwatch.agent.state import AgentState, Refusal
 from portwatch.errors import PolicyError, PortwatchError
 from portwatch.node.accounts import AccountTable
 
 log = logging.getLogger(__name__)
+
+MAX_ERRORS = 100
+"""Of a refused policy, kept for who asks later; the log and the event have them all."""
 
 
 class PolicyKeeper:
@@ -65,6 +68,7 @@ class PolicyKeeper:
         self._state.enforcing = any(outcome.verdict == 1 for outcome in published.compiled.outcomes)
         self._state.last_load_successful = True
         self._state.last_load_success_seconds = self._clock.wall_ns() / 1e9
+        self._state.refusal = None
         self._tell(
             {
                 "kind": "policy",
@@ -81,6 +85,7 @@ class PolicyKeeper:
         """Files that are no policy: what is in force stays; log, metrics and an event say why."""
         self._state.last_load_successful = False
         problems = [str(p) for p in err.problems] if isinstance(err, PolicyError) else [err.message]
+        self._state.refusal = Refusal(self._clock.wall_ns() / 1e9, tuple(problems[:MAX_ERRORS]))
         log.error("the policy was refused, the last one stays in force:\n%s", "\n".join(problems))
         self._tell({"kind": "policy", "result": "refused", "errors": problems})
 
@@ -123,6 +128,7 @@ class PolicyKeeper:
                 self.publish(loaded)
             else:
                 self._state.last_load_successful = True
+                self._state.refusal = None
         except PortwatchError as err:
             self.refuse(err)
 

@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 from portwatch.agent.survey.report import Series
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A policy that was not loaded: when, in seconds since the epoch, and every error."""
+
+    seconds: float
+    errors: tuple[str, ...]
+
+
 @dataclass
 class AgentState:
     """What the agent knows and the kernel does not."""
@@ -21,8 +29,10 @@ class AgentState:
     enforcing: bool = False
     last_load_successful: bool = False
     last_load_success_seconds: float = 0.0
+    refusal: Refusal | None = None
     events: Counter[str] = field(default_factory=Counter)
     map_fill: Callable[[], dict[str, tuple[int, int]]] = dict
     unclassified: Callable[[], int] = int
     listeners: list[tuple[Series, int]] = field(default_factory=list)
+    listeners_folded: int = 0
     listeners_surveyed_seconds: float = 0.0

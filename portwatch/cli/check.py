@@ -50,6 +50,7 @@ def _known_ids(_context: object, _option: object, given: tuple[str, ...]) -> tup
 @click.option(
     "--ignore", multiple=True, metavar="ID", callback=_known_ids, help="All but these findings."
 )
+@click.option("--accepted", is_flag=True, help="Show the findings that constraints accept, too.")
 @engines_option
 @pin_dir_option
 @json_option
@@ -59,6 +60,7 @@ def check(
     offline: bool,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    accepted: bool,
     engines: tuple[str, ...],
     pin_dir: Path,
     as_json: bool,
@@ -70,9 +72,12 @@ def check(
     this machine, sockets listening now that it would refuse, selectors that mean nobody here, ports
     that the kernel picks for clients.
 
+    What a constraint names in `accept` is meant, and only counted.
+
     Needs no kernel, and root only to see what listens. Exit status 2 where the policy has errors.
     """
     from portwatch.agent.identity.account_words import accounts_of
+    from portwatch.policy.lint.accepted import divide
     from portwatch.policy.lint.lint import lint
     from portwatch.policy.source.load import load_policy
     from portwatch.policy.tables.compile import compile_policy
@@ -83,7 +88,7 @@ def check(
     if not offline:
         here, notes = _look_here(policy, engines, pin_dir)
         findings += here
-    chosen = _chosen(findings, select, ignore)
+    chosen, meant = divide(policy, _chosen(findings, select, ignore))
     if as_json:
         facts = {
             "ok": True,
@@ -92,6 +97,7 @@ def check(
             "constraints": len(policy.constraints),
             "endpoint_classes": compiled.endpoint_class_count,
             "findings": [asdict(finding) for finding in chosen],
+            "accepted": [asdict(finding) for finding in meant],
             "notes": notes,
         }
         click.echo(json.dumps(facts))
@@ -100,7 +106,9 @@ def check(
             click.echo(f"portwatch: note: {note}", err=True)
         for finding in chosen:
             _print(finding)
-        click.echo(_summary(path, policy, len(chosen)))
+        for finding in meant if accepted else ():
+            _print_accepted(finding)
+        click.echo(_summary(path, policy, len(chosen), len(meant)))
     if strict and chosen:
         raise click.exceptions.Exit(1)
 
@@ -136,7 +144,14 @@ def _print(finding: Finding) -> None:
     click.echo(f"    {finding.remedy}")
 
 
-def _summary(path: Path, policy: Policy, findings: int) -> str:
+def _print_accepted(finding: Finding) -> None:
+    place, id = click.style(finding.place, bold=True), click.style(f"[{finding.id}]", dim=True)
+    click.echo(f"{place}: {id} accepted: {finding.reason}")
+
+
+def _summary(path: Path, policy: Policy, findings: int, accepted: int) -> str:
     count = len(policy.constraints)
     text = f"{path}: ok, {count} constraint{'s' * (count != 1)}, mode {policy.mode}"
-    return f"{text}; {findings} finding{'s' * (findings != 1)}" if findings else text
+    told = [f"{findings} finding{'s' * (findings != 1)}"] if findings else []
+    told += [f"{accepted} accepted"] if accepted else []
+    return "; ".join([text, ", ".join(told)]) if told else text

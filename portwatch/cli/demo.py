@@ -46,6 +46,7 @@ def demo() -> None:
     """Allow one bind and deny another in a scratch cgroup; show the event, the metric and the
     explanation; leave nothing behind."""
     from portwatch.cli.enforcement import cgroup_tree, require_root
+    from portwatch.cli.patience import patience
 
     require_root()
     with contextlib.ExitStack() as stack:
@@ -55,7 +56,8 @@ def demo() -> None:
         policy.write_text(POLICY.replace("{cgroup}", f"/{cgroup.name}"))
         _step("The policy", policy.read_text())
         pin_dir = Path(f"/sys/fs/bpf/portwatch-demo-{os.getpid()}")
-        agent = stack.enter_context(_running_agent(policy, cgroup, pin_dir, folder))
+        with patience("starting the agent"):
+            agent = stack.enter_context(_running_agent(policy, cgroup, pin_dir, folder))
         _step("The agent runs", f"hooks attached to {cgroup}, metrics on {agent.url}")
         _tour(cgroup, policy, agent)
     click.echo("\nNothing is left behind: no process, no cgroup, no pin.")

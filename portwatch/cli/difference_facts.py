@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portwatch.cli.difference_table import port_word
-from portwatch.cli.endpoint_text import V6_ONLY_WILDCARD
 from portwatch.policy.difference.difference import Difference, Region
 from portwatch.policy.difference.endpoints import Area
 from portwatch.policy.difference.workloads import SubjectSet
 from portwatch.policy.reading import Endpoint
 from portwatch.policy.tables.lookups import VERDICTS
 from portwatch.policy.tables.outcomes import Outcome
-from portwatch.policy.words.addresses import V6_WILDCARD
+from portwatch.policy.words.addresses import V6_ONLY_WILDCARD, V6_WILDCARD
 from portwatch.policy.workload import Selector, Subject
 
 
@@ -21,6 +20,7 @@ def difference_facts(difference: Difference) -> dict[str, object]:
     return {
         "differs": bool(difference.regions),
         "complete": difference.is_complete,
+        "verdicts_complete": difference.has_all_verdicts,
         "regions": [_region(region) for region in difference.regions],
     }
 

@@ -110,6 +110,8 @@ def _outcome(outcome: Outcome, with_errno: bool) -> Cell:
 def _summary(
     difference: Difference, main: Sequence[Region], rest: Sequence[Region], shown: int
 ) -> str:
+    if not difference.regions and not difference.is_complete:
+        return "no difference was found, but not all that may be were looked for (--thorough)"
     if not difference.regions:
         return "no difference: the two policies decide alike everywhere"
     counts = {title: len(found) for title, found in _titled(main)}
@@ -121,7 +123,8 @@ def _summary(
     if len(rest) - listeners:
         text += f"; {len(rest) - listeners:,} where only the constraint or the errno is another"
     if not difference.is_complete:
-        text += "; and more than were looked for"
+        less = " of only the constraint or the errno" if difference.has_all_verdicts else ""
+        text += f"; not all changes{less} were looked for (--thorough)"
     if shown < len(difference.regions):
         text += f"; {len(difference.regions) - shown:,} not shown (--all)"
     return text

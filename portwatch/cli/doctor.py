@@ -34,7 +34,10 @@ def doctor(engines: tuple[str, ...], pin_dir: Path, as_json: bool) -> None:
 
     Exit status 3 where a required one is not met.
     """
-    needs = _needs(pin_dir, engines)
+    from portwatch.cli.patience import patience
+
+    with patience("trying what this kernel can do"):
+        needs = _needs(pin_dir, engines)
     detach = f"portwatch unload --pin-dir {pin_dir}   (without portwatch: rm -r {pin_dir})"
     healthy = all(need.met for need in needs if need.required)
     if as_json:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from portwatch.errors import UsageError
 from portwatch.policy.decide import Endpoint
-from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.addresses import Address, bind_address
 from portwatch.policy.words.ports import PROTOCOLS
 
 EPHEMERAL = "ephemeral"
-V6_ONLY_WILDCARD = "::/v6only"
 
 
 def parse_endpoint(port: str, address: str, picked: bool) -> Endpoint:
@@ -33,11 +32,8 @@ def parse_endpoint(port: str, address: str, picked: bool) -> Endpoint:
 
 
 def parse_address(text: str) -> Address:
-    """An address; `::` is the dual-stack wildcard, as sockets have it by default."""
-    if text == V6_ONLY_WILDCARD:
-        return Address.parse("::")
+    """An address, as `bind_address` reads it; UsageError where it is none."""
     try:
-        address = Address.parse(text)
+        return bind_address(text)
     except ValueError as err:
         raise UsageError(f"`{text}` is no IP address", hint="for example 127.0.0.1 or ::1") from err
-    return DUAL if text == "::" else address

@@ -55,6 +55,7 @@ def load(
         require_root,
     )
     from portwatch.cli.lockout import warn_of_lockouts
+    from portwatch.cli.patience import patience
     from portwatch.kernel.pins import PinDir
 
     require_root()
@@ -68,8 +69,9 @@ def load(
         if refused is not None:
             click.echo(f"{refused}\nportwatch: the policy in force stays", err=True)
         warn_of_lockouts(loaded, pin_dir, tree.path_below(target), engines)
-        loading.finish()  # outside: what another `load` has put there meanwhile is not ours
-        with removed_on_failure(pins):
+        with patience("compiling and loading the programs"):
+            loading.finish()  # outside: what another `load` has put there meanwhile is not ours
+        with removed_on_failure(pins), patience("putting the policy in force"):
             generation = publish(pins, tree, loaded, sockets)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
@@ -92,6 +94,7 @@ def apply(
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import cgroup_tree, parse_engines, publish, require_root
     from portwatch.cli.lockout import warn_of_lockouts
+    from portwatch.cli.patience import patience
     from portwatch.kernel.pins import PinDir
 
     require_root()
@@ -99,7 +102,8 @@ def apply(
     loaded = PolicySource(path, mode).load()
     tree, pins = cgroup_tree(), PinDir(pin_dir)
     warn_of_lockouts(loaded, pin_dir, attached_below(pins, tree), engines)
-    generation = publish(pins, tree, loaded, sockets)
+    with patience("putting the policy in force"):
+        generation = publish(pins, tree, loaded, sockets)
     _say(as_json, "applied", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 

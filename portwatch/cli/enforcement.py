@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from portwatch.agent.cgroup_keeper import FollowsCgroups
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
-from portwatch.agent.publisher import FollowsCgroups, Publisher, now_stored
+from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PortwatchError, PrivilegeMissing
-from portwatch.kernel.bpf_commands import renounce_attaching
 from portwatch.kernel.loading import Loading, is_current, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
@@ -66,6 +66,8 @@ def loaded_already(
 ) -> Iterator[LoadedAlready]:
     """Give up attaching for the rest of this process's life; NotLoaded where that is too early,
     since not everything is attached to `cgroup` by this version's loader."""
+    from portwatch.kernel.bpf_commands import renounce_attaching
+
     tree.path_below(cgroup)
     if not is_current(pin_dir, cgroup, collisions):
         raise NotLoaded(

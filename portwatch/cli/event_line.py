@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from portwatch.cli.verdict_style import verdict_text
 
 
 def event_line(event: dict[str, Any]) -> str:
     """Time, verdict, what was bound, by whom, and the constraint with its reason."""
     clock = str(event.get("time", ""))[11:19]
+    return f"{clock} {_words(event)}".lstrip()
+
+
+def event_message(event: dict[str, Any]) -> str:
+    """The same for a log that has a clock of its own, and no colours."""
+    return click.unstyle(_words(event))
+
+
+def _words(event: dict[str, Any]) -> str:
     kind = event["kind"]
     if kind == "bind":
-        return f"{clock} {_bind(event)}"
+        return _bind(event)
     if kind == "violation":
-        return f"{clock} {_violation(event)}"
+        return _violation(event)
     if kind == "listener":
-        return f"{clock} listening: {_violation(event)}"
+        return f"listening: {_violation(event)}"
     if kind == "collision":
-        return f"{clock} {_collision(event)}"
+        return _collision(event)
     if kind == "policy":
-        return f"{clock} {_policy(event)}"
+        return _policy(event)
     if kind == "lost":
-        return f"{clock} {event['count']} events did not fit and were only counted".lstrip()
-    return f"{clock} {kind} {event}"
+        return f"{event['count']} events did not fit and were only counted"
+    return f"{kind} {event}"
 
 
 def _violation(event: dict[str, Any]) -> str:

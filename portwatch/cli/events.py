@@ -4,57 +4,83 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from portwatch.cli.event_filter import EventFilter, filter_options
 from portwatch.cli.options import json_option, pin_dir_option
 
-QUIET_SECONDS = 0.3
+if TYPE_CHECKING:
+    from portwatch.agent.events.reader import EventReader
+
+RETRY_SECONDS = 0.2
 
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they come.")
+@click.option(
+    "-n",
+    "--lines",
+    "count",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Begin with the latest N.  [default: all that the agent remembers, up to 1,000]",
+)
+@filter_options
 @pin_dir_option
 @json_option
-def events(follow: bool, pin_dir: Path, as_json: bool) -> None:
-    """Print the latest events of the running agent, JSON where the output is no terminal."""
+def events(
+    follow: bool,
+    count: int | None,
+    since: float | None,
+    kinds: tuple[str, ...],
+    constraint: str | None,
+    workload: str | None,
+    port: int | None,
+    pin_dir: Path,
+    as_json: bool,
+) -> None:
+    """Print the latest events of the running agent, JSON where the output is no terminal.
+
+    With -f go on, also with the next agent when this one ends; Ctrl-C ends it.
+    """
     from portwatch.cli.event_line import event_line
 
-    for line in _lines(pin_dir, follow):
-        if as_json or not os.isatty(1):
-            click.echo(line)
-        else:
-            click.echo(event_line(json.loads(line)))
+    wanted = EventFilter(since, kinds, constraint, workload, port)
+    in_words = os.isatty(1) and not as_json
+    for line in _lines(pin_dir, follow, count, wanted):
+        click.echo(event_line(json.loads(line)) if in_words else line)
 
 
-def _lines(pin_dir: Path, follow: bool) -> Iterator[bytes]:
-    from portwatch.agent.events.hub import socket_path
-    from portwatch.errors import NotLoaded, PrivilegeMissing
+def _lines(pin_dir: Path, follow: bool, count: int | None, wanted: EventFilter) -> Iterator[bytes]:
+    from portwatch.agent.events.reader import EventReader
 
-    path = socket_path(pin_dir)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(str(path))
-    except PermissionError as err:
-        raise PrivilegeMissing(f"may not read {path}", hint="run it as root") from err
-    except OSError as err:
-        raise NotLoaded(
-            f"no agent runs on {pin_dir}", hint="portwatch run starts one; status shows counts"
-        ) from err
-    # What the agent remembers comes at once; without -f, the first silence is the end.
-    connection.settimeout(None if follow else QUIET_SECONDS)
-    rest = b""
+    def passes(line: bytes) -> bool:
+        return wanted.is_empty or wanted.passes(json.loads(line))
+
+    reader = EventReader(pin_dir)
+    past = filter(passes, reader.past())
+    yield from past if count is None else deque(past, maxlen=count)
+    while follow:
+        yield from filter(passes, reader.coming())
+        click.echo("portwatch: the agent has ended; waiting for the next", err=True)
+        reader.close()
+        reader = _next_reader(pin_dir)
+        yield from filter(passes, reader.past())
+    reader.close()
+
+
+def _next_reader(pin_dir: Path) -> EventReader:
+    from portwatch.agent.events.reader import EventReader
+    from portwatch.errors import NotLoaded
+
     while True:
         try:
-            data = connection.recv(65536)
-        except TimeoutError:
-            return
-        if not data:
-            if follow:
-                click.echo("portwatch: the agent has ended", err=True)
-            return
-        *whole, rest = (rest + data).split(b"\n")
-        yield from whole
+            return EventReader(pin_dir)
+        except NotLoaded:
+            time.sleep(RETRY_SECONDS)

@@ -11,7 +11,7 @@ import click
 
 from portwatch.cli.explanation import Answer, more_facts, print_answer
 from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
-from portwatch.cli.subject_options import SubjectOptions, subject_options
+from portwatch.cli.subject_options import Asked, SubjectOptions, subject_options
 
 if TYPE_CHECKING:
     from portwatch.policy.model import Policy
@@ -55,10 +55,9 @@ def explain(
     """
     from portwatch.agent.identity.account_words import AccountWords
     from portwatch.cli.endpoint_text import parse_endpoint
+    from portwatch.cli.patience import patience
     from portwatch.cli.subject_options import find_subject
-    from portwatch.policy.decide import explain as explain_bind
     from portwatch.policy.decide import workload_name
-    from portwatch.policy.sentences import port_text
     from portwatch.policy.source.load import load_policy
 
     endpoint = parse_endpoint(port, address, picked)
@@ -69,13 +68,11 @@ def explain(
         from portwatch.kernel.pins import PinDir
 
         policy, _ = policy_in_kernel(PinDir(pin_dir))
-    asked = find_subject(subject, AccountWords.of(policy))
-    who = asked.subject
-    decision, steps = explain_bind(policy, who, endpoint)
-    question = f"{policy.source}: {port} on {address} by {asked.text}"
-    answer = Answer(question, port_text(endpoint), endpoint.protocol, decision, steps)
-    if decision.verdict != "allowed":
-        answer = _with_more(answer, policy, who, endpoint, address)
+    with patience("looking who runs here"):
+        asked = find_subject(subject, AccountWords.of(policy))
+        who = asked.subject
+        answer = answer_to(policy, asked, endpoint, port, address)
+    decision, steps = answer.decision, answer.steps
     if as_json:
         facts = {
             "verdict": decision.verdict,
@@ -95,6 +92,19 @@ def explain(
             click.echo(f"note: {asked.note}")
     if decision.verdict != "allowed":
         raise click.exceptions.Exit(1)
+
+
+def answer_to(policy: Policy, asked: Asked, endpoint: Endpoint, port: str, address: str) -> Answer:
+    """All there is to say of a bind; `port` and `address` are how the user calls its endpoint."""
+    from portwatch.policy.decide import explain as explain_bind
+    from portwatch.policy.sentences import port_text
+
+    decision, steps = explain_bind(policy, asked.subject, endpoint)
+    question = f"{policy.source}: {port} on {address} by {asked.text}"
+    answer = Answer(question, port_text(endpoint), endpoint.protocol, decision, steps)
+    if decision.verdict == "allowed":
+        return answer
+    return _with_more(answer, policy, asked.subject, endpoint, address)
 
 
 def _with_more(

@@ -12,7 +12,7 @@ from portwatch.policy.words.port_text import coalesced, range_text
 from portwatch.policy.words.ports import PortRange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from portwatch.policy.catalog.entry import CatalogEntry
     from portwatch.policy.decide import Decision, Step
@@ -45,19 +45,25 @@ class Answer:
 
 def print_answer(answer: Answer) -> None:
     """In words, for a terminal."""
-    click.echo(answer.question)
-    _print_steps(answer.steps)
+    for line in answer_lines(answer):
+        click.echo(line)
+
+
+def answer_lines(answer: Answer) -> Iterator[str]:
+    """In words, a line each, in click's colours."""
+    yield answer.question
+    yield from _steps(answer.steps)
     decision = answer.decision
     verdict = verdict_text(decision.verdict)
     if decision.verdict == "allowed":
-        click.echo(f"{verdict}" + (f" by {decision.constraint}" if decision.constraint else ""))
+        yield f"{verdict}" + (f" by {decision.constraint}" if decision.constraint else "")
     else:
         outcome = f"fails with {decision.errno}" if decision.verdict == "denied" else "goes through"
-        click.echo(f"{verdict} by {decision.constraint}: bind() {outcome}")
+        yield f"{verdict} by {decision.constraint}: bind() {outcome}"
         if decision.reason:
-            click.echo(f"reason: {decision.reason}")
-    _print_owners(answer)
-    _print_may_bind(answer.may_bind, answer.protocol)
+            yield f"reason: {decision.reason}"
+    yield from _owners(answer)
+    yield from _may_bind(answer.may_bind, answer.protocol)
 
 
 def more_facts(answer: Answer) -> dict[str, Any]:
@@ -81,44 +87,44 @@ def more_facts(answer: Answer) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _print_steps(steps: Sequence[Step]) -> None:
+def _steps(steps: Sequence[Step]) -> Iterator[str]:
     width = max(len(step.name) for step in steps)
     quiet: list[int] = []
     for number, step in enumerate(steps, 1):
         if len(steps) > MANY_STEPS and step.effect in ("skip", "continue"):
             quiet.append(number)
             continue
-        _print_quiet(quiet, steps, width)
-        _print_step(number, step, width)
-    _print_quiet(quiet, steps, width)
+        yield from _quiet_steps(quiet, steps, width)
+        quiet.clear()
+        yield _step(number, step, width)
+    yield from _quiet_steps(quiet, steps, width)
 
 
-def _print_quiet(numbers: list[int], steps: Sequence[Step], width: int) -> None:
+def _quiet_steps(numbers: Sequence[int], steps: Sequence[Step], width: int) -> Iterator[str]:
     """One line for many that say nothing; each its own where they are few."""
     if len(numbers) > SHOWN_OTHERS:
-        click.echo(click.style(f"  … {len(numbers)} constraints that say nothing of it", dim=True))
+        yield click.style(f"  … {len(numbers)} constraints that say nothing of it", dim=True)
     else:
         for number in numbers:
-            _print_step(number, steps[number - 1], width)
-    numbers.clear()
+            yield _step(number, steps[number - 1], width)
 
 
-def _print_step(number: int, step: Step, width: int) -> None:
+def _step(number: int, step: Step, width: int) -> str:
     colour = _COLOURS.get(step.effect)
     text = click.style(step.why, fg=colour, dim=not colour)
-    click.echo(f"  {number}. {step.name:<{width}}  {text}")
+    return f"  {number}. {step.name:<{width}}  {text}"
 
 
-def _print_owners(answer: Answer) -> None:
+def _owners(answer: Answer) -> Iterator[str]:
     lines = [str(owner) for owner in answer.owners[:SHOWN_OTHERS]]
     if answer.owners[SHOWN_OTHERS:]:
         lines.append(f"… and {len(answer.owners) - SHOWN_OTHERS} constraints more allow it")
     lines += [_holder_text(facts) for facts in answer.holders[:SHOWN_OTHERS]]
     names = [f"{one.description} (catalog:{one.name})" for one in answer.catalog[:SHOWN_OTHERS]]
     if lines or names:
-        click.echo(f"{answer.port}: " + ("; ".join(names) if names else "whose it is"))
+        yield f"{answer.port}: " + ("; ".join(names) if names else "whose it is")
         for line in lines:
-            click.echo(f"  {line}")
+            yield f"  {line}"
 
 
 def _holder_text(facts: dict[str, Any]) -> str:
@@ -128,17 +134,17 @@ def _holder_text(facts: dict[str, Any]) -> str:
     return f"in use by {who} of {facts['workload']['name']}, on {facts['address']}{since}"
 
 
-def _print_may_bind(may_bind: Sequence[Permitted], protocol: str) -> None:
+def _may_bind(may_bind: Sequence[Permitted], protocol: str) -> Iterator[str]:
     """Of the protocol that was asked for; --json has the others too."""
     if not may_bind:
         return
-    click.echo(f"this workload may bind, of {protocol}")
+    yield f"this workload may bind, of {protocol}"
     for one in may_bind:
         ports = _texts(PortRange(r.first, r.last) for r in _joined(one.ports, protocol))
         text = ", ".join(ports[:SHOWN_RANGES]) or "nothing"
         if ports[SHOWN_RANGES:]:
             text += f" and {len(ports) - SHOWN_RANGES} ranges more (--json has all)"
-        click.echo(f"  on {', '.join(one.addresses)}: {text}")
+        yield f"  on {', '.join(one.addresses)}: {text}"
 
 
 def _joined(ranges: Iterable[PortRange], protocol: str) -> list[PortRange]:

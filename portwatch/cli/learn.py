@@ -61,9 +61,12 @@ def learn(
 
     From the binds that the kernel remembers (portwatch has to be loaded) and from what listens now,
     or from event logs. What was denied is not learned. Each workload may have what it was seen to
-    bind, and nothing else; the policy records until its `mode` says `enforce`. Exit status 1 where
-    nothing was seen.
+    bind, and nothing else; the policy records until its `mode` says `enforce`. What `check` would
+    find though it was seen to be so, such as a port that two share, is in `accept`. Exit status 1
+    where nothing was seen.
     """
+    from portwatch.agent.lint.machine import local_ports_here
+    from portwatch.cli.enforcement import HOST
     from portwatch.cli.learned_output import print_merged, print_policy
     from portwatch.errors import UsageError
     from portwatch.node.accounts import read_accounts
@@ -79,10 +82,11 @@ def learn(
     if not binds:
         click.echo("{}" if as_json else "portwatch: no binds were seen", err=not as_json)
         raise click.exceptions.Exit(1)
+    local = local_ports_here(HOST)
     if merge is None:
-        print_policy(binds, accounts, slack, as_json)
+        print_policy(binds, accounts, slack, local, as_json)
     else:
-        print_merged(merge, binds, accounts, slack, dry_run, as_json)
+        print_merged(merge, binds, accounts, slack, local, dry_run, as_json)
 
 
 def _logged(events: tuple[str, ...], since: float | None, accounts: AccountTable) -> list[SeenBind]:
@@ -107,12 +111,14 @@ def _live(
 ) -> list[SeenBind]:
     from portwatch.agent.lint.machine_binds import MachineBinds
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines, require_root
+    from portwatch.cli.patience import patience
     from portwatch.kernel.pins import PinDir
 
     require_root()
     sockets = parse_engines(engines)
     machine = MachineBinds(PinDir(pin_dir), cgroup_tree(), HOST, accounts, sockets)
-    binds = machine.find(since)
+    with patience("looking at this machine"):
+        binds = machine.find(since)
     for note in machine.notes:
         click.echo(f"portwatch: warning: {note}", err=True)
     _tell_left_out(machine.left_out)

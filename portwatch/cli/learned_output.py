@@ -9,22 +9,28 @@ from pathlib import Path
 
 import click
 
+from portwatch.cli.patience import patience
 from portwatch.cli.whole_file import replace_file
 from portwatch.errors import PolicyError, UsageError
+from portwatch.policy.learn.acceptance import accepting
 from portwatch.policy.learn.bind import SeenBind
 from portwatch.policy.learn.constraints import LearnedConstraint, learn
 from portwatch.policy.learn.merge import extend
 from portwatch.policy.learn.text import policy_text, port_word
+from portwatch.policy.lint.local_ports import LocalPorts
 from portwatch.policy.source.load import parse_policy, policy_sources
 from portwatch.policy.tables.compile import Accounts, compile_policy
 
 
-def print_policy(binds: Sequence[SeenBind], accounts: Accounts, slack: int, as_json: bool) -> None:
+def print_policy(
+    binds: Sequence[SeenBind], accounts: Accounts, slack: int, local: LocalPorts, as_json: bool
+) -> None:
     """A whole policy on stdout."""
-    learned = learn(binds, slack)
-    text = policy_text(learned, slack)
     try:
-        compile_policy(parse_policy([("learned.yaml", text)]), accounts)
+        with patience("writing the policy"):
+            learned = accepting(learn(binds, slack), local)
+            text = policy_text(learned, slack)
+            compile_policy(parse_policy([("learned.yaml", text)]), accounts)
     except PolicyError as err:
         raise UsageError(
             f"what was seen does not fit one policy: {err.problems[0].message}",
@@ -48,6 +54,7 @@ def print_merged(
     binds: Sequence[SeenBind],
     accounts: Accounts,
     slack: int,
+    local: LocalPorts,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -60,7 +67,7 @@ def print_merged(
     except UnicodeDecodeError:
         text = ""
         parse_policy([(str(path), raw)])  # says where
-    extended = extend(str(path), text, binds, accounts, slack)
+    extended = extend(str(path), text, binds, accounts, slack, local)
     compile_policy(parse_policy([(str(path), extended.text)], source=str(path)), accounts)
     if dry_run and not as_json:
         click.echo("".join(_difference(text, extended.text, str(path))), nl=False)
@@ -112,6 +119,7 @@ def _facts(constraints: Iterable[LearnedConstraint]) -> dict[str, object]:
                     }
                     for entry in one.entries
                 ],
+                "accept": {accepted.id: accepted.about for accepted in one.accepts},
             }
             for one in constraints
         ]

@@ -50,20 +50,23 @@ def listeners(
     from portwatch.agent.survey.survey import survey
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
     from portwatch.cli.listener_table import print_table
+    from portwatch.cli.patience import patience
     from portwatch.node.accounts import AccountTable
     from portwatch.node.listeners import find_listeners
 
     sockets = parse_engines(engines)
     judged_by, below = _policy(policy, pin_dir)
-    listing = find_listeners()
+    with patience("looking at what listens"):
+        listing = find_listeners()
+        accounts = accounts_of(judged_by) if judged_by else AccountTable({}, {})
+        tree = cgroup_tree()
+        book = ask_now(tree, HOST, tree.scan(), sockets)
+        found = survey(judged_by, listing.listeners, accounts, below, book)
     for text in listing.not_seen:
         click.echo(f"portwatch: warning: what listens in {text}", err=True)
-    accounts = accounts_of(judged_by) if judged_by else AccountTable({}, {})
-    tree = cgroup_tree()
-    book = ask_now(tree, HOST, tree.scan(), sockets)
     surveyed = [
         one
-        for one in survey(judged_by, listing.listeners, accounts, below, book)
+        for one in found
         if (not ports or one.listener.port in ports)
         and (workload is None or fnmatchcase(one.workload, workload))
     ]

@@ -13,6 +13,7 @@ import click
 from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.survey.report import SurveyReport, SurveyRequest, begin_survey
+from portwatch.cli.patience import patience
 from portwatch.errors import PortwatchError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
 from portwatch.node.errand import Errand
@@ -60,7 +61,9 @@ class LockoutCheck:
         if self._survey is None:
             return
         try:
-            self._print(self._survey.wait())
+            with patience("looking at what listens"):
+                found = self._survey.wait()
+            self._print(found)
         except PortwatchError as err:
             _warn(err.message)
 

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -25,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Why a bind is allowed, denied or recorded."),
     "listeners": ("listeners", "What listens now, whose it is, and what the policy says."),
     "events": ("events", "The event stream of the running agent."),
+    "top": ("top", "A live screen: who binds what, violations first."),
     "doctor": ("doctor", "Can this machine run portwatch, and if not, how to mend it."),
     "diff": ("diff", "What changes between two policies, by meaning."),
     "test": ("run_cases", "The tests of a policy: binds, and the verdicts expected."),
@@ -40,8 +43,30 @@ COMPLETE = "_PORTWATCH_COMPLETE"
 """By this variable a shell asks click for completions, with no arguments."""
 
 
+class _ReaderGone(Exception):
+    """What BrokenPipeError is called on its way through click, which would make it an exit of 1."""
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as err:
+        raise _ReaderGone from err
+
+
 class LazyGroup(click.Group):
     """Imports a command when it is called."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """As click does, which prints `--help` here."""
+        with _past_click():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does."""
+        with _past_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a user's way."""
@@ -116,9 +141,12 @@ def _run(arguments: list[str]) -> int:
         err.show()
         return EXIT_USAGE
     except PortwatchError as err:
-        _show(err, as_json="--json" in arguments)
+        try:
+            _show(err, as_json="--json" in arguments)
+        except BrokenPipeError:
+            _discard_output()
         return err.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGone):
         # The reader of our output went away, as `| head` does: not our failure.
         _discard_output()
         return 0
@@ -160,7 +188,7 @@ def _show(err: PortwatchError, as_json: bool) -> None:
         for problem in err.problems:
             click.echo(str(problem), err=True)
         count = len(err.problems)
-        click.echo(f"portwatch: {count} error{'s' * (count != 1)} in the policy", err=True)
+        click.echo(f"portwatch: {count} error{'s' * (count != 1)} in {err.what}", err=True)
     else:
         click.echo(f"portwatch: {err}", err=True)
 

@@ -12,6 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Whether it may be read is found out by reading it, with a hint where it may not.
 ANY_PATH = click.Path(path_type=Path, readable=False)
+DEFAULT_LISTEN = "127.0.0.1:9477"  # agent.web.addresses has it too
 DEFAULT_PIN_DIR = "/sys/fs/bpf/portwatch"  # kernel.pins has it too; not imported: --help is quick
 
 
@@ -81,4 +82,39 @@ def engines_option(command: Command) -> Command:
         metavar="RUNTIME=SOCKET",
         help="Ask the container engine (docker, podman, containerd, crio) on this socket, not on "
         "the one where it usually is; may be given for each engine.",
+    )(command)
+
+
+def listen_option(command: Command) -> Command:
+    """`--listen ADDR:PORT`, as a tuple of texts; exporters have it as `--web.listen-address`."""
+    return click.option(
+        "--listen",
+        "--web.listen-address",
+        "listens",
+        multiple=True,
+        default=(DEFAULT_LISTEN,),
+        show_default=True,
+        metavar="ADDR:PORT",
+        help="Where /metrics, /healthz and /readyz are served; may be given several times.",
+    )(command)
+
+
+def systemd_socket_option(command: Command) -> Command:
+    """`--web.systemd-socket`."""
+    return click.option(
+        "--web.systemd-socket",
+        "systemd_socket",
+        is_flag=True,
+        help="Serve on the sockets that systemd passes, and not on --listen.",
+    )(command)
+
+
+def web_config_option(command: Command) -> Command:
+    """`--web.config.file PATH`."""
+    return click.option(
+        "--web.config.file",
+        "web_config",
+        type=ANY_PATH,
+        metavar="PATH",
+        help="TLS, client certificates, users and headers, as Prometheus exporters have them.",
     )(command)

@@ -6,33 +6,38 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 
-AFTER_SECONDS = 1.0
-_ERASE = "\r\x1b[K"
+AFTER_SECONDS = 0.5
+STEP_SECONDS = 0.1
+ERASE = "\r\x1b[K"
+_WHEEL = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 @contextmanager
 def patience(text: str) -> Iterator[None]:
-    """Say what is being done on stderr, where that is a terminal, once it has taken a second; the
-    line is gone when it is done."""
+    """Say what is being done on stderr, where that is a terminal, once it has taken half a second;
+    the line is gone when it is done, or has failed. Nothing else may write there meanwhile."""
     if not sys.stderr.isatty():
         yield
         return
-    said = threading.Event()
+    over = threading.Event()
 
-    def say() -> None:
-        said.set()
-        sys.stderr.write(f"{text} …")
+    def turn() -> None:
+        if over.wait(AFTER_SECONDS):
+            return
+        for mark in cycle(_WHEEL):
+            sys.stderr.write(f"\r{mark} {text} …")
+            sys.stderr.flush()
+            if over.wait(STEP_SECONDS):
+                break
+        sys.stderr.write(ERASE)
         sys.stderr.flush()
 
-    timer = threading.Timer(AFTER_SECONDS, say)
-    timer.daemon = True
-    timer.start()
+    wheel = threading.Thread(target=turn, daemon=True)
+    wheel.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
-        if said.is_set():
-            sys.stderr.write(_ERASE)
-            sys.stderr.flush()
+        over.set()
+        wheel.join()

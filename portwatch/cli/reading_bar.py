@@ -9,13 +9,20 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-PATIENCE_SECONDS = 1.0
+from portwatch.cli.patience import AFTER_SECONDS, ERASE, patience
+
+LINE_UP = "\x1b[A"
 
 
 @contextmanager
 def reading_bar(label: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Hand out what is to be called with the bytes read since the last call."""
-    if total_bytes is None or not sys.stderr.isatty():
+    """Hand out what is to be called with the bytes read since the last call. Of an unknown total,
+    as of a pipe, there is no more to say than that it goes on."""
+    if total_bytes is None:
+        with patience(label):
+            yield lambda _bytes: None
+        return
+    if not sys.stderr.isatty():
         yield lambda _bytes: None
         return
     begun = time.monotonic()
@@ -28,9 +35,15 @@ def reading_bar(label: str, total_bytes: int | None) -> Iterator[Callable[[int],
             read += more
             if shown:
                 shown[0](more)
-            elif time.monotonic() - begun > PATIENCE_SECONDS:
+            elif time.monotonic() - begun > AFTER_SECONDS:
+                stack.callback(_wipe)  # after the bar's own end, which is a new line
                 bar = click.progressbar(length=total_bytes, label=label, file=sys.stderr)
                 shown.append(stack.enter_context(bar).update)
                 shown[0](read)
 
         yield advance
+
+
+def _wipe() -> None:
+    sys.stderr.write(LINE_UP + ERASE)
+    sys.stderr.flush()

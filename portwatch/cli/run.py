@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -17,30 +17,31 @@ from portwatch.cli.options import (
     cgroup_option,
     collisions_option,
     engines_option,
+    listen_option,
     mode_option,
     pin_dir_option,
     policy_option,
+    systemd_socket_option,
+    web_config_option,
 )
+
+JOURNAL = "journal"
 
 
 @click.command()
 @policy_option
 @cgroup_option
 @mode_option
-@click.option(
-    "--listen",
-    default="127.0.0.1:9477",
-    show_default=True,
-    metavar="ADDR:PORT",
-    help="Where /metrics, /healthz and /readyz are served.",
-)
+@listen_option
+@systemd_socket_option
+@web_config_option
 @click.option("--keep", is_flag=True, help="Leave enforcement up at the end.")
 @click.option(
     "--events",
     "events_path",
-    metavar="PATH|-",
-    help="Append events to PATH as JSON lines, `-` for stdout.  "
-    "[default: stdout; in a terminal, for people]",
+    metavar="PATH|-|journal",
+    help="Append events to PATH as JSON lines, `-` for stdout, `journal` for systemd's, with "
+    "fields.  [default: stdout; in a terminal, for people; under systemd, the journal]",
 )
 @click.option(
     "--max-series",
@@ -69,7 +70,9 @@ def run(
     policy: Path | None,
     cgroup: Path | None,
     mode: Literal["enforce", "record"] | None,
-    listen: str,
+    listens: tuple[str, ...],
+    systemd_socket: bool,
+    web_config: Path | None,
     keep: bool,
     events_path: str | None,
     max_series: int,
@@ -86,7 +89,6 @@ def run(
     """
     from portwatch.agent.hook_watch import begin_healing
     from portwatch.agent.policy_source import PolicySource
-    from portwatch.agent.web.server import parse_listen
     from portwatch.cli.enforcement import (
         begin_loading,
         cgroup_tree,
@@ -96,11 +98,13 @@ def run(
         removed_on_failure,
         require_root,
     )
+    from portwatch.cli.patience import patience
+    from portwatch.cli.web_options import WebOptions
     from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir
 
     require_root()
-    parse_listen(listen)
+    web = WebOptions.parse(listens, systemd_socket, web_config)
     sockets = parse_engines(engines)
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
@@ -115,16 +119,20 @@ def run(
             signal.signal(number, _end_early)  # until Agent.run() has its own
         pins.create()
         with pins.serving():
-            from portwatch.cli.serve import Service, serve  # takes its time, while others compile
-
             try:
-                with removed_on_failure(pins), _event_printer(events_path) as emit:
-                    loading.finish()
+                from portwatch.cli.serve import Service, serve  # takes its time; others compile
+
+                with (
+                    nullcontext() if no_load else removed_on_failure(pins),
+                    _event_printer(events_path) as emit,
+                ):
+                    with patience("compiling and loading the programs"):
+                        loading.finish()
                     below = tree.path_below(target)
                     with closing(LockoutCheck(loaded, pin_dir, below, engines)) as check:
                         heal = partial(begin_healing, str(pin_dir), str(target), collisions)
                         service = Service(
-                            *(tree, source, loaded, listen, max_series, emit, sockets, log_binds),
+                            *(tree, source, loaded, web, max_series, emit, sockets, log_binds),
                             heal=None if no_load else heal,
                             refused=refused,
                         )
@@ -149,19 +157,22 @@ def _end_early(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _event_printer(path: str | None) -> Iterator[Callable[[dict[str, Any], bytes], None]]:
-    """Where events go: a file, stdout as JSON, or a terminal in words."""
-    if path is None or path == "-":
-        from portwatch.cli.event_line import event_line
+    """Where events go: a file, the journal, stdout as JSON, or a terminal in words."""
+    from portwatch.agent.events.journal import JournalEvents, is_journal
+
+    if path == JOURNAL or (path is None and is_journal(1, os.environ.get("JOURNAL_STREAM", ""))):
+        from portwatch.cli.event_line import event_message
+
+        with closing(JournalEvents(event_message)) as journal, journal.outlet:
+            yield journal.write
+    elif path is None or path == "-":
         from portwatch.cli.stdout_events import StdoutEvents
 
-        in_words = path is None and os.isatty(1)
-        with StdoutEvents() as stdout:
-            if in_words:
-                yield lambda event, _line: stdout.write(event_line(event).encode() + b"\n")
-            else:
-                yield lambda _event, line: stdout.write(line)
-        return
-    from portwatch.agent.events.file import EventFile
+        stdout = StdoutEvents(in_words=path is None and os.isatty(1))
+        with stdout.outlet:
+            yield stdout.write
+    else:
+        from portwatch.agent.events.file import EventFile
 
-    log = EventFile(Path(path))
-    yield lambda _event, line: log.write(line)
+        with closing(EventFile(Path(path))) as log:
+            yield lambda _event, line: log.write(line)

@@ -41,14 +41,16 @@ def test(
     Needs no root and no kernel, and asks nothing of this machine but its catalog. Exit status 1
     where a case fails, 2 where the policy or a file of cases is bad.
     """
+    from portwatch.cli.patience import patience
     from portwatch.policy.cases.cases import run_cases
     from portwatch.policy.cases.files import read_cases
     from portwatch.policy.source.files import read_files
     from portwatch.policy.source.load import load_policy
 
-    policy = load_policy(path)
-    sources = [source for one in cases for source in read_files(one, "cases")]
-    chosen = run_cases(policy.with_mode(mode) if mode else policy, read_cases(sources))
+    with patience("trying the cases"):
+        policy = load_policy(path)
+        sources = [source for one in cases for source in read_files(one, "cases")]
+        chosen = run_cases(policy.with_mode(mode) if mode else policy, read_cases(sources))
     if only is not None:
         chosen = [one for one in chosen if fnmatchcase(one.title, only)]
         if not chosen:

@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from portwatch.agent.agent import Agent, Emit, SideWork
+from portwatch.agent.clock import Clock
 from portwatch.agent.hook_watch import Begin, HookWatch
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.memory import keep_one_heap
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
+from portwatch.agent.metrics.web import WebConfigCollector
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
 from portwatch.agent.web.pages import agent_pages
 from portwatch.agent.web.server import WebServer
 from portwatch.cli.enforcement import HOST, open_publisher
+from portwatch.cli.web_options import WebOptions
 from portwatch.errors import PortwatchError
 from portwatch.kernel.held_pins import HeldPins
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.sockets import EngineSocket
+
+if TYPE_CHECKING:
+    from portwatch.agent.web.look import Outlook
 
 ENGINE_SECONDS = 0.5
 """At start engines have that long to say whose the running containers are, where the policy names
@@ -39,7 +47,7 @@ class Service:
     tree: CgroupTree
     source: PolicySource
     loaded: LoadedPolicy
-    listen: str
+    web: WebOptions
     max_series: int
     emit: Emit
     engines: Sequence[EngineSocket]
@@ -50,6 +58,7 @@ class Service:
 
 def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
+    keep_one_heap()
     tree, loaded = service.tree, service.loaded
     book = ContainerBook()
     with (
@@ -64,7 +73,7 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
             containers.wait(ENGINE_SECONDS)
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
-            unclassified=lambda: publisher.unclassified,
+            unclassified=lambda: publisher.cgroups.unclassified,
         )
         agent = Agent(
             *(held.pin_dir, pins.path, service.source, publisher, readings, state),
@@ -73,18 +82,27 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
         with closing(agent):
             hooks = HookWatch(held, publisher.slots, agent.tell, service.heal)
             collector = PortwatchCollector(readings, publisher.names, state, service.max_series)
-            pages = agent_pages(agent.unready_reason)
-            web = WebServer(service.listen, make_registry(collector), pages)
+            registry = make_registry(collector)
+            if service.web.config:
+                registry.register(WebConfigCollector(service.web.config))
+
+            def outlook() -> Outlook:
+                from portwatch.agent.web.look import Outlook
+
+                return Outlook(publisher, readings, state, tree, HOST, Clock())
+
+            pages = agent_pages(agent.unready_reason, outlook)
+            server = WebServer(service.web.open(), registry, pages, service.web.config)
             try:
                 agent.publish(loaded)
                 if service.refused is not None:
                     agent.refuse(service.refused)
-                web.start()
+                server.start()
                 click.echo(
                     f"portwatch: {loaded.origin} in force ({loaded.policy.mode}), metrics on "
-                    f"{web.url}/metrics; Ctrl-C ends it",
+                    f"{' and '.join(url + '/metrics' for url in server.urls)}; Ctrl-C ends it",
                     err=True,
                 )
                 agent.run([beside, hooks])
             finally:
-                web.stop()
+                server.stop()

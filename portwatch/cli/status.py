@@ -25,7 +25,10 @@ def status(pin_dir: Path, as_json: bool) -> None:
 
     Exit status 3 where nothing is loaded.
     """
-    facts = gather(pin_dir)
+    from portwatch.cli.patience import patience
+
+    with patience("looking at this machine"):
+        facts = gather(pin_dir)
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 

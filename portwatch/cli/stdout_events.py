@@ -1,64 +1,44 @@
-"""Events to stdout from a thread of its own: a reader that stalls never holds up the agent.
-
-What does not fit its buffer is dropped, and told as lost once the reader reads again.
-"""
+"""Events to stdout: JSON lines, or words for people."""
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
-import threading
-from types import TracebackType
+from typing import Any
+
+from portwatch.agent.events.outlet import Outlet
+from portwatch.cli.event_line import event_line
 
 STDOUT = 1
-BUFFERED_LINES = 10_000
-GOODBYE_SECONDS = 1.0
 
 
 class StdoutEvents:
-    """Writes whole lines, in order. Where stdout's reader goes away, asks this process to end."""
+    """Whole lines, in order, from a thread of its own. Where stdout's reader goes away, asks this
+    process to end."""
 
-    def __init__(self) -> None:
-        self._lines: queue.Queue[bytes] = queue.Queue(BUFFERED_LINES)
-        self._missed = 0
-        self._ended = False
-        self._thread = threading.Thread(target=self._print, daemon=True)
+    def __init__(self, in_words: bool) -> None:
+        self._in_words = in_words
+        self.outlet = Outlet(_print, self._lost)
 
-    def __enter__(self) -> StdoutEvents:
-        self._thread.start()
-        return self
+    def write(self, event: dict[str, Any], line: bytes) -> None:
+        """Print one event soon; `line` is its JSON, newline included."""
+        self.outlet.write(self._words(event) if self._in_words else line)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the reader a moment to take what is left."""
-        self._ended = True
-        self.write(b"")
-        self._thread.join(GOODBYE_SECONDS)
+    def _lost(self, count: int) -> bytes:
+        notice = {"kind": "lost", "count": count}
+        return self._words(notice) if self._in_words else json.dumps(notice).encode() + b"\n"
 
-    def write(self, line: bytes) -> None:
-        """Print one line, newline included, soon; returns at once."""
-        try:
-            if self._missed:
-                notice = {"kind": "lost", "count": self._missed}
-                self._lines.put_nowait(json.dumps(notice).encode() + b"\n")
-                self._missed = 0
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self._missed += bool(line)
+    def _words(self, event: dict[str, Any]) -> bytes:
+        return event_line(event).encode() + b"\n"
 
-    def _print(self) -> None:
-        while not (self._ended and self._lines.empty()):
-            line = self._lines.get()
-            try:
-                # Not by sys.stdout: a thread that hangs in it would hold up the process's end.
-                while line:
-                    line = line[os.write(STDOUT, line) :]
-            except OSError:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+
+def _print(line: bytes) -> bool:
+    try:
+        # Not by sys.stdout: a thread that hangs in it would hold up the process's end.
+        while line:
+            line = line[os.write(STDOUT, line) :]
+    except OSError:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+    return True

@@ -115,10 +115,14 @@ def _numeric(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[boo
 
 
 def _text(cell: Cell) -> str:
-    """The cell on one line; what could steer a terminal is replaced."""
     if isinstance(cell, (int, float)):
         return f"{cell:,}"
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(cell))
+    return printable(str(cell))
+
+
+def printable(text: str) -> str:
+    """The text on one line; what could steer a terminal is replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _terminal_width() -> int:

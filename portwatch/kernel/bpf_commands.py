@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 import platform
-from dataclasses import dataclass
 
 from portwatch.kernel import libbpf
 
@@ -29,14 +28,8 @@ KEPT_COMMANDS = {
 }
 
 
-@dataclass(frozen=True)
-class _Machine:
-    audit_arch: int
-    bpf: int
-
-
-# linux/audit.h, and the number of bpf(2)
-MACHINES = {"x86_64": _Machine(0xC000003E, 321), "aarch64": _Machine(0xC00000B7, 280)}
+# The number in linux/audit.h, and that of bpf(2)
+MACHINES = {"x86_64": (0xC000003E, 321), "aarch64": (0xC00000B7, 280)}
 X32_BIT = 0x40000000
 
 PR_SET_SECCOMP = 22
@@ -67,7 +60,7 @@ def renounce_attaching() -> None:
     machine = MACHINES.get(platform.machine())
     if machine is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "seccomp")
-    written = _written(machine)
+    written = _written(*machine)
     given = _Filter(len(written), written)
     libc = ctypes.CDLL(None, use_errno=True)
     for arguments in (
@@ -79,18 +72,18 @@ def renounce_attaching() -> None:
             raise OSError(number, os.strerror(number), "seccomp")
 
 
-def _written(machine: _Machine) -> ctypes.Array[_Instruction]:
+def _written(audit_arch: int, bpf: int) -> ctypes.Array[_Instruction]:
     perf_event_open = libbpf.PERF_EVENT_OPEN[platform.machine()]
     kept = sorted(KEPT_COMMANDS.values())
     steps = [
         (LOAD, 0, 0, ARCH),
-        (EQUAL, 1, 0, machine.audit_arch),
+        (EQUAL, 1, 0, audit_arch),
         (RETURN, 0, 0, RETURN_EPERM),
         (LOAD, 0, 0, NUMBER),
         (AT_LEAST, 1, 0, X32_BIT),
         (EQUAL, 0, 1, perf_event_open),
         (RETURN, 0, 0, RETURN_EPERM),
-        (EQUAL, 1, 0, machine.bpf),
+        (EQUAL, 1, 0, bpf),
         (RETURN, 0, 0, RETURN_ALLOW),
         (LOAD, 0, 0, FIRST_ARGUMENT),
         *((EQUAL, len(kept) - place, 0, number) for place, number in enumerate(kept)),

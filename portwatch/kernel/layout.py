@@ -220,7 +220,7 @@ class CollisionKey(ctypes.Structure):
 class Collision(ctypes.Structure):
     """struct collision."""
 
-    _fields_ = (("count", c_uint64), ("last_event_ns", c_uint64))
+    _fields_ = (("count", c_uint64), ("last_event_ns", c_uint64), ("first_ns", c_uint64))
 
 
 class Event(ctypes.Structure):

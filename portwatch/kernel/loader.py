@@ -19,8 +19,10 @@ from pathlib import Path
 from portwatch import errors
 from portwatch.errors import KernelError, PrivilegeMissing
 from portwatch.kernel import layout, libbpf, maps
+from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.btf import KernelTypes
 from portwatch.kernel.compiler import compile_files
+from portwatch.kernel.hook_runs import runs_kept
 from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
@@ -29,6 +31,7 @@ from portwatch.kernel.loading import (
     is_complete,
     layout_sha256,
     link_target,
+    read_meta,
     remove,
     remove_pins,
     source_sha256,
@@ -57,7 +60,8 @@ class _Load:
         self.fresh = not is_complete(self.pin_dir)
         self.made: dict[str, int] = {}
         self.descriptors = {name: self.open_map(name) for name in maps.MAPS}
-        self.programs = self.load_programs(self.descriptors)
+        self.reused = self.pinned_programs()
+        self.programs = self.reused or self.load_programs(self.descriptors)
 
     def commit(self) -> None:
         """Pin and attach; where anything fails of a fresh load, nothing of it stays."""
@@ -98,6 +102,19 @@ class _Load:
                 raise foreign(self.pin_dir.maps / name)
         return pinned.fd
 
+    def pinned_programs(self) -> dict[str, int]:
+        """Those of an earlier load of these very sources, where links to cgroups are all that is
+        missing: hook name → descriptor. None where anything else is."""
+        if self.fresh or self.made:
+            return {}
+        pinned = {path.name for path in self.pin_dir.programs.iterdir()}
+        is_whole = pinned == {hook.name for hook in self.wanted} and all(
+            hook.is_cgroup or link_target(self.pin_dir, hook) is not None for hook in self.wanted
+        )
+        if not is_whole or bytes(read_meta(self.pin_dir).source_sha256) != source_sha256():
+            return {}
+        return {name: libbpf.object_get(str(self.pin_dir.programs / name)) for name in pinned}
+
     def load_programs(self, descriptors: dict[str, int]) -> dict[str, int]:
         """Compile and load: hook name → descriptor; optional hooks only where they load."""
         files: dict[str, list[str]] = {}
@@ -119,7 +136,7 @@ class _Load:
         behind the others in place. No instant is without enforcement."""
         missing = {}
         for hook, fd in self.loaded:
-            if self.is_linked(hook):
+            if self.is_linked(hook) or (self.reused and not hook.is_cgroup):
                 continue
             try:
                 missing[hook.name] = self.link(hook, fd)
@@ -128,16 +145,19 @@ class _Load:
                     raise
                 log.warning("going without %s: %s", hook.name, err)
                 del self.programs[hook.name]
+        hook_runs = BpfMap(self.descriptors["hook_runs"], "hook_runs")
         for hook, fd in self.loaded:
-            if hook.name in missing:
-                _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
-            else:
-                self.replace(hook, fd)
-            _pin_anew(fd, self.pin_dir.programs / hook.name)
+            with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+                if hook.name in missing:
+                    _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
+                elif hook.is_cgroup:
+                    self.replace(hook, fd)
+                _pin_anew(fd, self.pin_dir.programs / hook.name)
         for hook in HOOKS:
             if hook.name not in self.programs:  # from a load that wanted it
-                (self.pin_dir.links / hook.name).unlink(missing_ok=True)
-                (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
+                with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+                    (self.pin_dir.links / hook.name).unlink(missing_ok=True)
+                    (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
 
     @property
     def loaded(self) -> list[tuple[Hook, int]]:

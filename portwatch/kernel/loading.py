@@ -6,7 +6,6 @@ Never imports bcc: the loader is a process of its own.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from portwatch import errors
+from portwatch.digest import sha256
 from portwatch.errors import KernelError, UsageError
 from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.features import Feature
@@ -104,7 +104,7 @@ def ensure_loaded(pin_dir: PinDir, cgroup: Path, collisions: bool = True) -> boo
 
 def source_sha256() -> bytes:
     """Digest of the programs' source and of how they are compiled: 32 bytes."""
-    digest = hashlib.sha256(repr(COMPILER_FLAGS).encode())
+    digest = sha256(repr(COMPILER_FLAGS).encode())
     for path in sorted(layout.bpf_directory().rglob("*.[ch]")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
@@ -112,7 +112,7 @@ def source_sha256() -> bytes:
 
 def layout_sha256() -> bytes:
     """Digest of the shared records: maps made under another cannot be reused; 32 bytes."""
-    return hashlib.sha256((layout.bpf_directory() / "layout.h").read_bytes()).digest()
+    return sha256((layout.bpf_directory() / "layout.h").read_bytes()).digest()
 
 
 def read_meta(pin_dir: PinDir) -> layout.Meta:

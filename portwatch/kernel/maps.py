@@ -15,6 +15,7 @@ from portwatch.kernel import btf, layout, libbpf
 
 POLICY_CHUNK_BYTES = 4096
 NAME_BYTES = 256
+HOOK_NAME_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,9 @@ MAPS: dict[str, MapSpec] = {
         2 * 4096,
         libbpf.F_NO_PREALLOC,
         "16 MiB of policy text, two policies",
+    ),
+    "hook_runs": MapSpec(
+        libbpf.MAP_HASH, HOOK_NAME_BYTES, 16, 64, libbpf.F_NO_PREALLOC, "twice as many as hooks"
     ),
     "meta": MapSpec(libbpf.MAP_ARRAY, 4, sizeof(layout.Meta), 1, 0, "what is loaded here"),
     "grace": MapSpec(

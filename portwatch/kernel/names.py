@@ -29,13 +29,14 @@ class Names:
 
     def reload(self) -> None:
         """Read the map again, after another process may have added to it."""
-        self._texts = {}
+        texts = {}  # whole before it is shown: a scrape reads from another thread
         for key, value in self._map.items():
             if key == LAST_NUMBER_KEY:
                 self._last = int.from_bytes(value[:4], "little")
             else:
                 text = value.rstrip(b"\0").decode("utf-8", "replace")
-                self._texts[int.from_bytes(key, "little")] = text
+                texts[int.from_bytes(key, "little")] = text
+        self._texts = texts
         self._numbers = {text: number for number, text in self._texts.items()}
 
     def text(self, number: int) -> str:
@@ -48,14 +49,14 @@ class Names:
 
     def numbers(self, texts: Iterable[str]) -> dict[str, int]:
         """A number for each name, new ones for new names; OTHER where the map is full."""
-        cut = {text: _cut(text) for text in texts}
-        fresh = [text for text in dict.fromkeys(cut.values()) if text not in self._numbers]
+        known_by = {text: cut(text) for text in texts}
+        fresh = [text for text in dict.fromkeys(known_by.values()) if text not in self._numbers]
         self._add(fresh[: self._map.max_entries - 1 - len(self._texts)])
-        return {text: self._numbers.get(shortened, OTHER) for text, shortened in cut.items()}
+        return {text: self._numbers.get(shortened, OTHER) for text, shortened in known_by.items()}
 
     def known_numbers(self, texts: Iterable[str]) -> set[int]:
         """The numbers of those names that have one."""
-        return {self._numbers[_cut(text)] for text in texts if _cut(text) in self._numbers}
+        return {self._numbers[cut(text)] for text in texts if cut(text) in self._numbers}
 
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Drop the names that nothing refers to any more."""
@@ -83,8 +84,8 @@ class Names:
         self._numbers.update((text, number) for number, text in numbered)
 
 
-def _cut(text: str) -> str:
-    """At most NAME_BYTES of UTF-8; the end of a long path tells more than its start."""
+def cut(text: str) -> str:
+    """What a name is known by: at most NAME_BYTES of UTF-8, of a longer one its end."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= NAME_BYTES:
         return raw.decode()

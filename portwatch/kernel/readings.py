@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from portwatch.kernel import layout, libbpf
+from portwatch.kernel.hook_runs import past_runs
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.loading import link_target, read_meta
 from portwatch.kernel.pins import PinDir
@@ -46,6 +47,12 @@ class ViolationCount:
     reported: int
     last_event_ns: int
     first_ns: int
+    number: int = 0  # the key as a number, which no other has
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it stands for what the map had no room for."""
+        return not self.constraint and not self.workload
 
 
 class CollisionKey(NamedTuple):
@@ -55,6 +62,21 @@ class CollisionKey(NamedTuple):
     workload: int
     port: int
     protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollisionCount:
+    """Collisions over one port; `first_ns` and `number` as in ViolationCount."""
+
+    key: CollisionKey
+    count: int
+    first_ns: int
+    number: int
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it stands for what the map had no room for."""
+        return not self.key.workload and not self.key.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +118,7 @@ class Readings:
         self._violations = pin_dir.open_map("violations")
         self._observed = pin_dir.open_map("observed")
         self._collisions = pin_dir.open_map("collisions")
+        self._hook_runs = pin_dir.open_map("hook_runs")
         self.features: int = read_meta(pin_dir).features
         control = pin_dir.open_map("control")
         raw = layout.Control.from_buffer_copy(control.get(FIRST) or b"")
@@ -104,7 +127,8 @@ class Readings:
 
     def close(self) -> None:
         """Give the maps back."""
-        for opened in (self._counters, self._violations, self._observed, self._collisions):
+        maps = (self._counters, self._violations, self._observed, self._collisions)
+        for opened in (*maps, self._hook_runs):
             opened.close()
 
     def totals(self) -> Totals:
@@ -147,17 +171,25 @@ class Readings:
                     entry.reported,
                     entry.last_event_ns,
                     entry.first_ns,
+                    int.from_bytes(key, "little"),
                 )
 
     def collisions(self) -> dict[CollisionKey, int]:
         """How many binds failed with EADDRINUSE; zeros left out."""
-        found = {}
+        return {found.key: found.count for found in self.collision_counts()}
+
+    def collision_counts(self) -> Iterator[CollisionCount]:
+        """The same, with their ages, in no order."""
         for key, value in self._collisions.items():
             where = layout.CollisionKey.from_buffer_copy(key)
-            count = layout.Collision.from_buffer_copy(value).count
-            if count:
-                found[CollisionKey(where.workload, where.port, where.protocol)] = count
-        return found
+            entry = layout.Collision.from_buffer_copy(value)
+            if entry.count:
+                yield CollisionCount(
+                    CollisionKey(where.workload, where.port, where.protocol),
+                    entry.count,
+                    entry.first_ns,
+                    int.from_bytes(key, "little"),
+                )
 
     def collision_count(self, key: CollisionKey) -> int:
         """The same of one workload and port."""
@@ -193,9 +225,16 @@ class Readings:
         return uncovered(self.features, attached, self.on_a_part)
 
     def hooks(self) -> list[HookState]:
-        """The state of each hook that has a program here, or has to have one."""
+        """The state of each hook that has a program here, or has to have one; its runs with those
+        of the programs that were there before."""
         states = [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
-        return [state for state in states if state.loaded or state.required]
+        past = past_runs(self._hook_runs)
+        return [
+            replace(state, runs=state.runs + runs, run_ns=state.run_ns + run_ns)
+            for state in states
+            if state.loaded or state.required
+            for runs, run_ns in [past.get(state.name, (0, 0))]
+        ]
 
     def missing_hooks(self) -> list[str]:
         """Hooks without which a bind may go unjudged, and that are not attached."""

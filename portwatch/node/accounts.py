@@ -18,14 +18,6 @@ class AccountTable:
     users: dict[str, int]
     groups: dict[str, int]
 
-    def user_names(self, uid: int) -> tuple[str, ...]:
-        """Every name of that uid, in the database's order."""
-        return tuple(name for name, number in self.users.items() if number == uid)
-
-    def group_names(self, gid: int) -> tuple[str, ...]:
-        """Every name of that gid, in the database's order."""
-        return tuple(name for name, number in self.groups.items() if number == gid)
-
     @property
     def has_root(self) -> bool:
         """Whether it knows uid 0 and gid 0: a database without them was not read as a whole."""

@@ -15,6 +15,21 @@ Errno = Literal["EACCES", "EPERM", "EADDRINUSE", "EADDRNOTAVAIL"]
 Otherwise = Literal["deny", "allow", "continue"]
 Default = Literal["allow", "deny"]
 NetworkScope = Literal["any", "host"]
+Acceptable = Literal[
+    "shared-ports",
+    "catalog-overlap",
+    "ephemeral-range",
+    "ephemeral-udp-open",
+    "wildcard-not-needed",
+    "selector-matches-nothing",
+    "claimed-names-only",
+    "unreachable-constraint",
+    "picked-ports-only",
+    "matches-nobody",
+    "unused-entry",
+    "repeated-entry",
+]
+"""Findings of `check` that a constraint may say are meant; what locks out is not among them."""
 
 DEFAULT_NAME = "default"
 """What a denial by the policy's `default` calls its constraint; no constraint may have it."""
@@ -26,8 +41,8 @@ MAX_CONSTRAINTS = 1024
 class Constraint:
     """One constraint; `mode`, `errno` and `reason` are effective, `own_mode` is as written.
 
-    `subject_for` None means everyone, `addresses` None every address. `file`, `line` and `column`
-    say where it stands.
+    `subject_for` None means everyone, `addresses` None every address. `accept`: what `check` finds
+    and the author means; it decides nothing. `file`, `line` and `column` say where it stands.
     """
 
     name: str
@@ -43,6 +58,7 @@ class Constraint:
     has_allow: bool = False
     otherwise: Otherwise = "continue"
     own_mode: Mode | None = None
+    accept: tuple[Acceptable, ...] = ()
     file: str = ""
     line: int = 0
     column: int = 0

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 PORTWATCH = str(Path(sys.executable).with_name("portwatch"))
 COMMAND_SECONDS = 60
 START_SECONDS = 30
-READY = re.compile(r"metrics on (http://\S+)/metrics")
+READY = re.compile(r"metrics on (https?://\S+)/metrics")
 
 Done = subprocess.CompletedProcess[str]
 Event = dict[str, Any]

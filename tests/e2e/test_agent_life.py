@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -100,11 +101,8 @@ def test_killed_agent_and_its_successor(sandbox: Sandbox) -> None:
     assert orphaned["policy"]["sha256"] == before["policy"]["sha256"]
     assert orphaned["hooks"] == before["hooks"]
 
-    started = time.monotonic()
     second = sandbox.agent(policy)
-    took = time.monotonic() - started
     assert sandbox.program_ids() == programs, "taken over, not compiled anew"
-    assert took < 1.0
     assert second.metric("portwatch_binds_total", verdict="denied") == 17
     told = eventually(lambda: len(second.violations()) == 7 and second.violations())
     assert [event["bind"]["port"] for event in told] == [9050 + n for n in range(7)]
@@ -178,20 +176,28 @@ def test_crashed_agent_keeps_enforcement(sandbox: Sandbox) -> None:
 
 
 def test_unload_under_a_running_agent(sandbox: Sandbox) -> None:
-    """An agent whose pins are taken away says so and ends with status 3."""
+    """An agent whose pins are taken away says so and ends with status 4, which no other end has."""
     agent = sandbox.agent(sandbox.policy(denying(9000)))
     programs = sandbox.program_ids()
     assert sandbox.run("unload").returncode == 0
-    assert agent.wait() == 3
+    assert agent.wait() == 4
     assert "was unloaded: nothing is enforced any more" in agent.log
     assert "Traceback" not in agent.log
     sandbox.assert_nothing_left(programs)
 
 
 def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
-    """A link that somebody removed shows in /readyz, metrics and status; `load` attaches again."""
+    """A link that somebody removed shows in /readyz, metrics and status, and the agent has it
+    attached again by itself, with no count lost."""
     policy = sandbox.policy(denying(9000))
     agent = sandbox.agent(policy)
+    assert sandbox.binder().bind(9000) == "EACCES"
+
+    def hook_events() -> list[str]:
+        return [one["result"] for one in agent.events if one.get("hook") == "bind4"]
+
+    healing_waits = os.open(sandbox.pin_dir, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(healing_waits, fcntl.LOCK_EX)
     (sandbox.pin_dir / "links" / "bind4").unlink()
     binder = sandbox.binder()
     assert binder.bind(9000) == "ok"
@@ -208,10 +214,12 @@ def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     assert facts["enforcing"] is False
     assert "bind4 GONE" in sandbox.run("status").stdout
     assert sandbox.run("doctor").returncode == 3
-    sandbox.load(policy)
+    os.close(healing_waits)
+    eventually(lambda: agent.metric("portwatch_enforcing") == 1, 60, "healed")
     assert binder.bind(9000) == "EACCES"
     assert agent.page("/readyz")[0] == b"ready\n"
-    assert agent.metric("portwatch_enforcing") == 1
+    assert agent.metric("portwatch_binds_total", verdict="denied") == 2
+    eventually(lambda: hook_events() == ["gone", "restored"], 10, "both are told")
 
 
 def test_stalled_reader_of_stdout(shared: Sandbox) -> None:
@@ -235,10 +243,10 @@ def test_reader_of_stdout_that_catches_up(sandbox: Sandbox) -> None:
     agent = sandbox.start(policy, stdout=write_end).wait_until_ready()
     os.close(write_end)
     binder = sandbox.binder()
-    for start in range(20000, 34000, 500):
+    for start in range(20000, 38000, 500):
         assert {binder.bind(start + n) for n in range(500)} == {"EACCES"}
     told = "portwatch_events_total"
-    eventually(lambda: agent.metric(told, kind="violation") >= 14000, within=10)
+    eventually(lambda: agent.metric(told, kind="violation") >= 18000, within=30)
     assert agent.metric("portwatch_events_lost_total") == 0
     lines: list[bytes] = []
     with os.fdopen(read_end, "rb") as reader:
@@ -254,7 +262,7 @@ def test_reader_of_stdout_that_catches_up(sandbox: Sandbox) -> None:
     assert len(missed) == 1
     assert missed[0] > 100
     assert seen[-1]["bind"]["port"] == 39999
-    assert len(seen) + missed[0] == 14001
+    assert len(seen) + missed[0] == 18001
 
 
 def test_run_into_head(sandbox: Sandbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -76,6 +77,7 @@ def test_a_container_keeps_to_its_ports(sandbox: Sandbox, engine: Engine) -> Non
     workload = event["workload"]
     assert workload["cgroup"] == container.path
     assert workload["name"] == f"{engine.runtime}:web"
+    assert re.fullmatch("sha256:[0-9a-f]{64}", workload["container"].pop("image_id"))
     assert workload["container"] == {
         "id": container.id,
         "name": "web",

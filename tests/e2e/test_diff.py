@@ -78,7 +78,8 @@ def test_no_difference(files: tuple[str, str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "no difference: the two policies decide alike everywhere\n"
     facts = json.loads(portwatch("diff", "--json", files[0], files[0]).stdout)
-    assert facts == {"differs": False, "complete": True, "regions": []}
+    whole = {"complete": True, "verdicts_complete": True}
+    assert facts == {"differs": False, **whole, "regions": []}
 
 
 def test_bad_policies(files: tuple[str, str], tmp_path: Path) -> None:
@@ -104,3 +105,12 @@ def test_without_old_the_policy_in_the_kernel_is_compared(sandbox: Sandbox) -> N
     done = sandbox.run("diff", sandbox.policy("version: 1\n", "other.yaml"))
     assert done.returncode == 1
     assert "newly allowed" in done.stdout
+
+
+def test_without_old_and_without_a_policy_in_the_kernel(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    """With nothing to compare with, it says how to name two policies."""
+    done = portwatch("diff", "--pin-dir", str(tmp_path / "none"), files[0])
+    assert done.returncode == 3
+    assert "portwatch diff OLD NEW" in done.stderr

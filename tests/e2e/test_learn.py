@@ -89,6 +89,46 @@ def test_from_the_kernel_and_from_what_listens(shared: Sandbox) -> None:
     assert facts["policy"] == text
 
 
+def test_what_was_odd_and_seen_is_accepted(shared: Sandbox) -> None:
+    """Two that share a port, etcd's with something else, a number that the kernel picks from: the
+    policy says so, `check` has no finding, and `replay` denies nothing."""
+    log = shared.folder / "events.jsonl"
+    agent = shared.agent(shared.policy("version: 1\n"), "--keep", "--log-binds", "--events", log)
+    home = shared.path[1:].replace("/", "-")
+    seen = {
+        "blue": (Bind(21080), Bind(2379)),
+        "green": (Bind(21080, "0.0.0.0"), Bind(40123, "0.0.0.0")),
+        "job-1": (Bind(21090), Bind(0)),
+        "job-2": (Bind(21090), Bind(0)),
+    }
+    for name, binds in seen.items():
+        answers = shared.binder(shared.make(name)).answers(binds)
+        assert [answer.said for answer in answers] == ["ok"] * len(binds)
+    eventually(lambda: log.read_text().count('"kind":"bind"') == 8)
+    agent.end()
+    done = shared.run("learn", "--workload", f"{shared.path}/*", "--events", log)
+    text = done.stdout
+    assert [line.partition("#")[0].split() for line in text.splitlines() if "- name" in line] == [
+        ["-", "name:", f"{home}-{name}"] for name in ("blue", "green", "job")
+    ]
+    told = [
+        line.strip(" -") for line in text.splitlines() if "-overlap" in line or "shared-" in line
+    ]
+    assert told == [
+        f"shared-ports    # 21080/tcp with {home}-green",
+        "catalog-overlap # 2379/tcp of catalog:etcd",
+        f"shared-ports    # 21080/tcp with {home}-blue",
+    ]
+    assert "- ephemeral-range # 40123, of which the kernel picks" in text
+    policy = shared.policy(text.replace("mode: record", "mode: enforce"), "learned.yaml")
+    checked = portwatch("check", policy, "--strict")
+    assert (checked.returncode, checked.stdout.count("[")) == (0, 0), checked.stdout
+    assert checked.stdout.endswith("mode enforce; 4 accepted\n")
+    assert portwatch("check", policy, "--accepted", "--offline").stdout.count("accepted: ") == 3
+    replayed = json.loads(portwatch("replay", policy, log, "--json").stdout)
+    assert {kind["now"]["verdict"] for kind in replayed["kinds"]} == {"allowed"}
+
+
 def test_since(shared: Sandbox) -> None:
     """Only what was bound after that moment."""
     binder = shared.binder()

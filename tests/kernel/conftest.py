@@ -11,6 +11,7 @@ import pytest
 from binder import Binder
 from guard import Guard
 from kernel_facts import LOADED, facts_of
+from pinned import DENY
 from scratch import remove_cgroup, temporary_cgroup, temporary_pin_dir
 
 from portwatch.kernel import loading
@@ -73,6 +74,17 @@ def scratch_pin_dir() -> Iterator[PinDir]:
     """A pin directory of this test's own, with nothing loaded."""
     with temporary_pin_dir() as pin_dir:
         yield pin_dir
+
+
+@pytest.fixture
+def scratch(scratch_cgroup: Path, scratch_pin_dir: PinDir) -> Iterator[tuple[Guard, Binder]]:
+    """A load of this test's own, with a deny list live and a child that binds under it."""
+    assert loading.ensure_loaded(scratch_pin_dir, scratch_cgroup)
+    guard, binder = Guard(scratch_pin_dir, scratch_cgroup), Binder(scratch_cgroup)
+    guard.publish(DENY)
+    yield guard, binder
+    binder.close()
+    guard.close()
 
 
 @pytest.fixture(scope="session")

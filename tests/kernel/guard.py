@@ -7,7 +7,8 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from portwatch.agent.publisher import Published, Publisher, now_stored
+from portwatch.agent.live_policy import Published
+from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.kernel import layout, libbpf
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings, Totals

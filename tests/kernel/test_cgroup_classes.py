@@ -12,7 +12,7 @@ from guard import Guard
 from refusals import heard
 from scratch import fresh_name
 
-from portwatch.agent.publisher import CgroupChange
+from portwatch.agent.cgroup_keeper import CgroupChange
 from portwatch.errors import PolicyError
 from portwatch.kernel import layout
 from portwatch.kernel.ringbuf import RingReader
@@ -52,10 +52,10 @@ def test_a_new_cgroup_is_classified(guard: Guard, binder: Binder) -> None:
     place = guard.make("/shop/api")
     binder.move(place)
     assert binder.bind(9000) == "ok"
-    assert guard.publisher.classify("/shop/api") is True
+    assert guard.publisher.cgroups.classify("/shop/api") is True
     assert binder.bind(9000) == heard()
     assert guard.violations == {("shop", "/shop/api", 9000, "tcp", "denied"): 1}
-    assert guard.publisher.path_of(place.stat().st_ino) == "/shop/api"
+    assert guard.publisher.cgroups.path_of(place.stat().st_ino) == "/shop/api"
 
 
 def test_many_new_cgroups_of_many_classes(guard: Guard, binder: Binder) -> None:
@@ -66,7 +66,7 @@ def test_many_new_cgroups_of_many_classes(guard: Guard, binder: Binder) -> None:
     guard.publish(f"version: 1\nmode: enforce\nconstraints:\n{constraints}")
     for n in range(N):
         binder.move(guard.make(f"/c{n}"))
-        assert guard.publisher.classify(f"/c{n}")
+        assert guard.publisher.cgroups.classify(f"/c{n}")
         assert binder.bind(9000 + n) == heard()
         assert binder.bind(9000 + (n + 1) % N) == "ok"
     assert guard.violations == {(f"c{n}", f"/c{n}", 9000 + n, "tcp", "denied"): 1 for n in range(N)}
@@ -77,8 +77,8 @@ def test_a_cgroup_that_vanished(guard: Guard) -> None:
     guard.publish(SHOP)
     before = keys_of(guard)
     guard.make("/gone").rmdir()
-    assert guard.publisher.classify("/gone") is False
-    assert guard.publisher.classify("/never/there") is False
+    assert guard.publisher.cgroups.classify("/gone") is False
+    assert guard.publisher.cgroups.classify("/never/there") is False
     assert keys_of(guard) == before
 
 
@@ -101,9 +101,9 @@ def test_cgroups_that_vanish_while_they_are_scanned(
     guard.publish(SHOP)
     assert number in keys_of(guard)
     monkeypatch.undo()
-    guard.publisher.rescan()
+    guard.publisher.cgroups.rescan()
     assert number not in keys_of(guard)
-    assert guard.publisher.path_of(number) is None
+    assert guard.publisher.cgroups.path_of(number) is None
 
 
 def test_forget_drops_a_cgroup_that_is_gone(guard: Guard) -> None:
@@ -115,16 +115,16 @@ def test_forget_drops_a_cgroup_that_is_gone(guard: Guard) -> None:
     assert set(ids.values()) <= keys_of(guard)
     for path in ("/gone/a", "/gone"):
         (guard.cgroup / path[1:]).rmdir()
-        guard.publisher.forget(path)
-    guard.publisher.forget("/stays")
-    guard.publisher.forget("/never/there")
+        guard.publisher.cgroups.forget(path)
+    guard.publisher.cgroups.forget("/stays")
+    guard.publisher.cgroups.forget("/never/there")
     assert {path for path, number in ids.items() if number in keys_of(guard)} == {
         "/gone-not",
         "/stays",
     }
     assert set(known(guard)) == {"/", "/gone-not", "/stays"}
-    assert guard.publisher.path_of(ids["/gone/a"]) is None
-    assert guard.publisher.path_of(ids["/stays"]) == "/stays"
+    assert guard.publisher.cgroups.path_of(ids["/gone/a"]) is None
+    assert guard.publisher.cgroups.path_of(ids["/stays"]) == "/stays"
 
 
 def test_a_cgroup_made_again_under_its_name(guard: Guard, binder: Binder) -> None:
@@ -133,11 +133,11 @@ def test_a_cgroup_made_again_under_its_name(guard: Guard, binder: Binder) -> Non
     guard.publish(SHOP)
     (guard.cgroup / "shop/api").rmdir()
     again = guard.make("/shop/api")
-    assert guard.publisher.classify("/shop/api")
+    assert guard.publisher.cgroups.classify("/shop/api")
     assert old not in keys_of(guard)
     binder.move(again)
     assert binder.bind(9000) == heard()
-    assert guard.publisher.path_of(again.stat().st_ino) == "/shop/api"
+    assert guard.publisher.cgroups.path_of(again.stat().st_ino) == "/shop/api"
 
 
 def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
@@ -152,7 +152,7 @@ def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
     old.rmdir()
     again = guard.make("/shop/again")
     new = guard.make("/shop/new")
-    guard.publisher.rescan()
+    guard.publisher.cgroups.rescan()
     assert set(known(guard)) == {"/", "/shop", "/shop/again", "/shop/new"}
     assert keys_of(guard) == set(known(guard).values())
     assert old_id not in keys_of(guard)
@@ -171,8 +171,8 @@ def test_a_superseded_publisher_leaves_the_others_policy_alone(
     other.publish(SHOP.replace("/shop/*", "/elsewhere"))
     binder.move(guard.make("/shop/api"))
     before = keys_of(other)
-    guard.publisher.classify("/shop/api")
-    guard.publisher.rescan()
+    guard.publisher.cgroups.classify("/shop/api")
+    guard.publisher.cgroups.rescan()
     assert keys_of(other) == before
     assert binder.bind(9000) == "ok"
     other.close()
@@ -206,14 +206,14 @@ def test_a_policy_that_does_not_fit_leaves_the_old_one_live(guard: Guard, binder
     binder.move(place)
     assert binder.bind(9000) == heard()
     assert binder.bind(8001, uid=1) == "ok"
-    assert guard.publisher.path_of(place.stat().st_ino) == "/shop/api"
+    assert guard.publisher.cgroups.path_of(place.stat().st_ino) == "/shop/api"
     assert set(known(guard)) == {"/", "/shop", "/shop/api"}
     binder.move(guard.make("/shop/new"))
-    assert guard.publisher.classify("/shop/new")
+    assert guard.publisher.cgroups.classify("/shop/new")
     assert binder.bind(9000) == heard()
     binder.move(guard.cgroup)
     place.rmdir()
-    guard.publisher.forget("/shop/api")
+    guard.publisher.cgroups.forget("/shop/api")
     assert set(known(guard)) == {"/", "/shop", "/shop/new"}
 
 
@@ -327,7 +327,7 @@ def test_a_follower_knows_what_is_there(rooted: Guard) -> None:
     """Whoever follows is told of every cgroup that comes and goes, also between two policies, and
     of one that the kernel tells of too late."""
     follower = Follower()
-    rooted.publisher._follower = follower
+    rooted.publisher.cgroups._follower = follower
     places = {name: rooted.make(name) for name in ("/stays", "/between", "/told", "/scanned")}
     rooted.publish(SHOP)
     assert places.keys() <= follower.there
@@ -336,12 +336,12 @@ def test_a_follower_knows_what_is_there(rooted: Guard) -> None:
     assert "/between" not in follower.there
     number = places["/told"].stat().st_ino
     places["/told"].rmdir()
-    rooted.publisher.follow([CgroupChange("/told", number, removed=True)])
-    assert rooted.publisher.path_of(number) == "/told", "for the events of what ran in it"
+    rooted.publisher.cgroups.follow([CgroupChange("/told", number, removed=True)])
+    assert rooted.publisher.cgroups.path_of(number) == "/told", "for the events of what ran in it"
     places["/scanned"].rmdir()
-    rooted.publisher.rescan()
+    rooted.publisher.cgroups.rescan()
     later = rooted.make("/later")
-    rooted.publisher.follow([CgroupChange("/later", later.stat().st_ino, removed=False)])
+    rooted.publisher.cgroups.follow([CgroupChange("/later", later.stat().st_ino, removed=False)])
     later.rmdir()
     rooted.publish(SHOP)
     assert follower.there & {*places, "/later"} == {"/stays"}
@@ -355,7 +355,7 @@ def test_made_and_removed_in_one_look(rooted: Guard) -> None:
     one = first.stat().st_ino
     first.rmdir()
     two = rooted.make("/x").stat().st_ino
-    rooted.publisher.follow(
+    rooted.publisher.cgroups.follow(
         [
             CgroupChange("/x", one, removed=False),
             CgroupChange("/y", 7_000_000, removed=False),
@@ -366,4 +366,8 @@ def test_made_and_removed_in_one_look(rooted: Guard) -> None:
     )
     assert known(rooted)["/x"] == two and "/y" not in known(rooted)
     assert {two} <= keys_of(rooted) and not {one, 7_000_000} & keys_of(rooted)
-    assert [rooted.publisher.path_of(n) for n in (one, two, 7_000_000)] == ["/x", "/x", "/y"]
+    assert [rooted.publisher.cgroups.path_of(n) for n in (one, two, 7_000_000)] == [
+        "/x",
+        "/x",
+        "/y",
+    ]

@@ -86,12 +86,12 @@ def test_a_place_that_changed_hands_between_two_looks(
     binder.move(place)
     assert said(binder) == NONE, "its parent is new too, and not known yet"
     if look == "classify":
-        guard.publisher.classify_all(["/red", "/red/a"])
+        guard.publisher.cgroups.classify_all(["/red", "/red/a"])
     else:
-        guard.publisher.rescan()
+        guard.publisher.cgroups.rescan()
     assert (class_of(guard, old), class_of(guard, new)) == (None, red)
     assert said(binder) == RED
-    assert guard.publisher.path_of(old) is None
+    assert guard.publisher.cgroups.path_of(old) is None
     holds(guard)
 
 
@@ -104,7 +104,7 @@ def test_two_that_exchange_their_names(guard: Guard, binder: Binder) -> None:
     remove([guard.cgroup / path for path in ("red", "blue", "red/x", "blue/x")])
     for path, expected in (("/blue/x", BLUE), ("/red/x", RED)):
         binder.move(guard.make(path))
-        guard.publisher.classify_all(["/blue", "/red", "/blue/x", "/red/x"])
+        guard.publisher.cgroups.classify_all(["/blue", "/red", "/blue/x", "/red/x"])
         assert said(binder) == expected
     assert keys_of(guard) & stale == {known(guard)["/"]}
     holds(guard)
@@ -123,7 +123,7 @@ def test_many_at_once_have_each_their_own_class(guard: Guard) -> None:
     gone = paths[::5]
     for path in gone:
         (guard.cgroup / path[1:]).rmdir()
-    there = guard.publisher.classify_all([*reversed(paths), *paths])
+    there = guard.publisher.cgroups.classify_all([*reversed(paths), *paths])
     assert there.keys() == set(paths) - set(gone)
     for path, number in there.items():
         assert class_of(guard, number) == of[path[: path.rindex("/")]], path
@@ -142,14 +142,14 @@ def test_ten_thousand_come_and_go(guard: Guard) -> None:
             place.mkdir()
         told = [paths[n : n + AT_ONCE] for n in range(0, len(paths), AT_ONCE)]
         for some in told if way == "told" else ():
-            guard.publisher.classify_all(some)
-        guard.publisher.rescan()
+            guard.publisher.cgroups.classify_all(some)
+        guard.publisher.cgroups.rescan()
         assert len(keys_of(guard)) == len(before) + len(paths)
         remove(places)
         for some in told if way == "told" else ():
-            guard.publisher.classify_all(some)
+            guard.publisher.cgroups.classify_all(some)
         if way == "rescanned":
-            guard.publisher.rescan()
+            guard.publisher.cgroups.rescan()
         assert keys_of(guard) == before
     holds(guard)
 
@@ -161,7 +161,7 @@ def test_the_nearest_known_ancestor_holds(guard: Guard, binder: Binder) -> None:
     guard.make("/blue/a/b/c/d")
     binder.move(guard.cgroup / "blue/a/b/c/d")
     assert said(binder) == BLUE
-    red = class_of(guard, guard.publisher.classify_all(["/blue/a/b"])["/blue/a/b"])
+    red = class_of(guard, guard.publisher.cgroups.classify_all(["/blue/a/b"])["/blue/a/b"])
     assert red == class_of(guard, known(guard)["/blue"])
     assert said(binder) == BLUE
     assert sorted(guard.violations) == [
@@ -190,9 +190,9 @@ def test_odd_names(guard: Guard, binder: Binder, name: bytes) -> None:
     path = os.fsdecode(b"/red/" + name)
     place = guard.make(path)
     binder.move(place)
-    assert guard.publisher.classify_all(["/red", path]).keys() == {"/red", path}
+    assert guard.publisher.cgroups.classify_all(["/red", path]).keys() == {"/red", path}
     assert said(binder) == RED
-    assert guard.publisher.path_of(place.stat().st_ino) == path
+    assert guard.publisher.cgroups.path_of(place.stat().st_ino) == path
     holds(guard)
     guard.publish(POLICY)
     holds(guard)
@@ -202,7 +202,7 @@ def test_deeper_than_the_kernel_walks(guard: Guard, binder: Binder) -> None:
     """Below the levels that are walked on a miss a cgroup is found by its own id."""
     guard.publish(POLICY)
     place = guard.make("/red" + "/d" * DEEP)
-    guard.publisher.rescan()
+    guard.publisher.cgroups.rescan()
     binder.move(place)
     assert said(binder) == RED
     holds(guard)
@@ -222,10 +222,10 @@ def test_longer_than_any_path(guard: Guard, binder: Binder) -> None:
         os.write(inside, str(binder.pid).encode())
         os.close(inside)
         path = "/red" + f"/{name}" * TOO_DEEP
-        assert guard.publisher.classify_all([path]) == {}
+        assert guard.publisher.cgroups.classify_all([path]) == {}
         told = cgroup_of_process(HostPaths(), binder.pid)
         assert told is None or f"/{guard.cgroup.name}{path}".startswith(told)
-        guard.publisher.rescan()
+        guard.publisher.cgroups.rescan()
         assert said(binder) == RED
         guard.publish(POLICY)
         assert said(binder) == RED

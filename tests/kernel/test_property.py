@@ -160,15 +160,17 @@ def agree(world: World, policy: Policy, subject: Subject, endpoint: Endpoint, bi
     """Make one bind, TIMES over, and compare everything that the kernel says of it; the verdict."""
     guard = world.guard
     guard.reset()
-    guard.publisher.book = OneContainer(subject.container)
-    guard.publisher.reclassify([subject.cgroup])
+    guard.publisher.workloads.book = OneContainer(subject.container)
+    guard.publisher.cgroups.reclassify([subject.cgroup])
     decisions = reference(policy, subject, endpoint)
     decision = decisions[-1][0]
     answers = make(world, subject, endpoint, bind)
     said = decision.errno if decision.verdict == "denied" else "ok"
     assert [answer.said for answer in answers] == [said] * TIMES
     assert guard.binds == {(decision.verdict, endpoint.protocol, bind.socket_family): TIMES}
-    workload = workload_name(policy, subject) or shown_name(subject.cgroup, guard.publisher.book)
+    workload = workload_name(policy, subject) or shown_name(
+        subject.cgroup, guard.publisher.workloads.book
+    )
     expected: Violations = {}
     for judged, port in decisions:
         if judged.verdict != "allowed":

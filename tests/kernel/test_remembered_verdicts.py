@@ -103,7 +103,7 @@ def test_an_unknown_cgroup_is_asked_anew(guard: Guard, binder: Binder) -> None:
     guard.publish(policy("name: no, for: {cgroup: /late}, deny: [9000]"))
     binder.move(guard.make("/late"))
     assert {a.said for a in binder.answers([Bind(9000)], N)} == {"ok"}
-    assert guard.publisher.classify("/late")
+    assert guard.publisher.cgroups.classify("/late")
     assert {a.said for a in binder.answers([Bind(9000)], N)} == {heard()}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from binder import Bind, Binder
 from conftest import StartBinder
@@ -110,7 +108,6 @@ def test_a_thousand_swaps_under_a_storm(guard: Guard, start_binder: StartBinder)
         binder.start_storm(BINDS, STORM_PAUSE_SECONDS)
 
     told = [Bind(9000), Bind(9001), Bind(9100), Bind(9300, "10.1.2.3")]
-    start = time.perf_counter()
     witnessed: dict[str, int] = {}
     for number in range(SWAPS):
         text = (POLICY_A, POLICY_B)[number % 2]
@@ -119,9 +116,6 @@ def test_a_thousand_swaps_under_a_storm(guard: Guard, start_binder: StartBinder)
         assert said == [expected(policies[text], bind, CGROUPS[0]) for bind in told], number
         for answer in said:
             witnessed[answer] = witnessed.get(answer, 0) + 1
-    seconds = time.perf_counter() - start
-    print(f"{SWAPS} swaps in {seconds:.1f} s: {seconds / SWAPS * 1000:.1f} ms each")
-    assert seconds < 60
 
     made = sum(witnessed.values())
     passed = witnessed["ok"]

@@ -315,7 +315,7 @@ def test_the_binding_task_decides_not_the_sockets_maker(guard: Guard, binder: Bi
     assert guard.violations == {("inner", "shop", 9001, "tcp", "denied"): N}
     event = guard.events()[0]
     assert (event.cgroup, event.socket_cgroup) == (task.stat().st_ino, maker.stat().st_ino)
-    assert guard.publisher.path_of(event.cgroup) == "/shop/inner"
+    assert guard.publisher.cgroups.path_of(event.cgroup) == "/shop/inner"
 
 
 ADDRESS_POLICY = """

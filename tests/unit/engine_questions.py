@@ -8,6 +8,7 @@ import select
 import threading
 from collections.abc import Iterator, Sequence
 
+import pytest
 from engine_servers import (
     ME,
     container_id,
@@ -15,12 +16,23 @@ from engine_servers import (
     wait_until,
 )
 
+from portwatch.errors import EngineFailed
+from portwatch.node.engines.engine import Engine
 from portwatch.node.engines.lookups import ContainerLookups, Found, Wanted
 from portwatch.node.engines.question_queue import QueueClock
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths
 
 A, B, C = container_id("a1"), container_id("b2"), container_id("c3")
+
+
+def failure_of(engine: Engine, find: bool = True) -> str:
+    """The error of asking an engine for A."""
+    with pytest.raises(EngineFailed) as caught:
+        engine.find([A]) if find else engine.first_process(A)
+    engine.close()
+    assert "\n" not in caught.value.message
+    return caught.value.message
 
 
 class FastClock(QueueClock):

@@ -7,6 +7,7 @@ from policy_strategies import ACCOUNTS, CGROUPS, CONTAINERS, NAMELESS_ID
 
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.learn.bind import SeenBind
+from portwatch.policy.learn.merge import NOBODY
 from portwatch.policy.model import Policy
 from portwatch.policy.words.account_names import AccountNames
 from portwatch.policy.words.addresses import DUAL, Address
@@ -35,9 +36,9 @@ def seen(cgroup: str, port: int, address: Address = ANYWHERE, **more: object) ->
 
 
 def subject_of(bind: SeenBind) -> Subject:
-    """Who makes such a bind."""
-    uid = NAMELESS_ID if bind.uid is None else bind.uid
-    return NAMES.subject(bind.cgroup, uid, NAMELESS_ID, bind.host_network, bind.container)
+    """Who makes such a bind; of what is seen the group is not known."""
+    uid = NOBODY if bind.uid is None else bind.uid
+    return NAMES.subject(bind.cgroup, uid, NOBODY, bind.host_network, bind.container)
 
 
 def verdict(policy: Policy, bind: SeenBind, like: SeenBind | None = None) -> str:

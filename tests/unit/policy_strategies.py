@@ -7,15 +7,16 @@ the boundaries of what a parsed policy names. ACCOUNTS is the machine they all l
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import yaml
 from hypothesis import strategies as st
 
 from portwatch.policy.decide import Endpoint
-from portwatch.policy.model import Policy
+from portwatch.policy.model import Acceptable, Policy
 from portwatch.policy.words.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Address
 from portwatch.policy.words.ports import PROTOCOLS
 from portwatch.policy.workload import KnownContainer, Subject
@@ -172,6 +173,7 @@ def _constraints(draw: st.DrawFn, name: str, define: dict[str, Any]) -> dict[str
         "deny": ports,
         "allow": ports,
         "otherwise": st.sampled_from(("deny", "allow", "continue")),
+        "accept": st.lists(st.sampled_from(get_args(Acceptable)), min_size=1, max_size=3),
         **_settings,
     }
     del optional["default"]
@@ -278,6 +280,12 @@ def binds(policy: Policy, seed: int, count: int) -> list[tuple[Subject, Endpoint
         who = subject(dice.choice(CGROUPS), uid, gid, dice.random() < 0.5, container)
         found.append((who, endpoint))
     return found
+
+
+def all_subjects() -> Iterator[Subject]:
+    """Yield all tasks that `subjects` may draw."""
+    for values in product(CGROUPS, _UIDS, _GIDS, (False, True), CONTAINERS):
+        yield subject(*values)
 
 
 def subjects() -> st.SearchStrategy[Subject]:

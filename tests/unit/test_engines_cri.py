@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from engine_questions import A, B, C, failure_of
 from engine_servers import (
     CriEngine,
     Server,
@@ -28,15 +29,8 @@ from portwatch.node.engines.cri_api import CriApi
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.protobuf import field
 
-A, B, C = container_id("a1"), container_id("b2"), container_id("c3")
 DIGEST = "sha256:" + "cd" * 32
 IMAGE = "registry.test/shop:1"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the engine of a test listens."""
-    return tmp_path / "engine.sock"
 
 
 def engine_with(version: str = "v1", **images: str) -> CriEngine:
@@ -56,14 +50,9 @@ def answering(path: Path, message: bytes) -> Server:
     return engine.serve(path)
 
 
-def failure_of(path: Path, find: bool = True) -> str:
-    """The error of asking for A."""
-    api = CriApi(my_socket(path, "containerd"))
-    with pytest.raises(EngineFailed) as caught:
-        api.find([A]) if find else api.first_process(A)
-    api.close()
-    assert "\n" not in caught.value.message
-    return caught.value.message
+def api_at(path: Path) -> CriApi:
+    """The engine that listens there, as it is asked."""
+    return CriApi(my_socket(path, "containerd"))
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha2"])
@@ -184,7 +173,9 @@ def test_an_engine_that_was_restarted_is_asked_again(path: Path) -> None:
 def test_an_engine_without_cri(path: Path) -> None:
     """Docker's own containerd serves no CRI; that is said."""
     with engine_with("v9").serve(path):
-        assert "does not serve the container runtime interface" in failure_of(path)
+        assert "does not serve the container runtime interface" in failure_of(
+            CriApi(my_socket(path, "containerd"))
+        )
 
 
 def test_a_large_answer(path: Path) -> None:
@@ -208,7 +199,7 @@ def test_a_huge_answer(path: Path) -> None:
     engine = CriEngine()
     engine.containers[A] = field(1, A) + field(9, b" " * (9 << 20))
     with engine.serve(path):
-        assert failure_of(path) == "it answers with more than 8 MiB"
+        assert failure_of(api_at(path)) == "it answers with more than 8 MiB"
 
 
 def test_an_engine_that_never_answers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +209,9 @@ def test_an_engine_that_never_answers(path: Path, monkeypatch: pytest.MonkeyPatc
     settings_frame = b"\0\0\0\4\0\0\0\0\0"
     ping = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
     with replying(path, settings_frame, hold=True):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
     with replying(path, settings_frame, *[ping] * 1000, pause_seconds=0.02):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +230,7 @@ def test_an_engine_that_never_answers(path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_message_of_other_types(path: Path, message: bytes) -> None:
     """A message that is none, or has numbers in place of texts, is the engine's failure."""
     with answering(path, message):
-        failure_of(path)
+        failure_of(api_at(path))
 
 
 def test_bytes_that_are_no_text(path: Path) -> None:
@@ -275,9 +266,9 @@ def test_any_bytes_are_a_failure(tmp_path: Path, data: bytes) -> None:
     """Whatever comes in place of HTTP/2, frames of any kind included, is the engine's failure."""
     path = tmp_path / "engine.sock"
     with replying(path, b"\0\0\0\4\0\0\0\0\0" + data):
-        failure_of(path)
+        failure_of(api_at(path))
     with replying(path, data):
-        failure_of(path)
+        failure_of(api_at(path))
 
 
 def test_only_clusters_pay_for_http2(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from engine_questions import A, B, failure_of
 from engine_servers import (
     ME,
     DockerEngine,
@@ -26,7 +27,6 @@ from portwatch.node.engines.docker_api import DockerApi
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.sockets import EngineSocket
 
-A, B = container_id("a1"), container_id("b2")
 KEYS = st.sampled_from(["Id", "Names", "Image", "ImageID", "Labels", "State", "Pid"])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just(A),
@@ -36,26 +36,15 @@ DOCUMENTS = st.recursive(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the engine of a test listens."""
-    return tmp_path / "engine.sock"
-
-
-@pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that is slow is given up sooner."""
     monkeypatch.setattr(stream, "READ_SECONDS", 0.2)
     monkeypatch.setattr(stream, "REPLY_SECONDS", 0.6)
 
 
-def failure_of(path: Path, find: bool = True) -> str:
-    """The error of asking for A."""
-    api = DockerApi(my_socket(path))
-    with pytest.raises(EngineFailed) as caught:
-        api.find([A]) if find else api.first_process(A)
-    api.close()
-    assert "\n" not in caught.value.message
-    return caught.value.message
+def api_at(path: Path) -> DockerApi:
+    """The engine that listens there, as it is asked."""
+    return DockerApi(my_socket(path))
 
 
 def test_a_container_is_described(path: Path) -> None:
@@ -129,7 +118,7 @@ def test_an_engine_that_was_restarted_is_asked_again(path: Path) -> None:
     for name in ("before", "after"):
         with DockerEngine(docker_container("a1", name)).serve(path):
             assert [one.name for one in api.find([A])] == [name]
-    assert failure_of(path) == "there is no such socket"
+    assert failure_of(api_at(path)) == "there is no such socket"
     with pytest.raises(EngineFailed, match="no such socket"):
         api.find([A])
 
@@ -148,25 +137,25 @@ def test_an_engine_that_has_ended_but_left_its_socket(path: Path) -> None:
     """Where nothing listens any more, that is said."""
     with replying(path):
         path.with_name("kept").hardlink_to(path)
-    assert failure_of(path.with_name("kept")) == "nothing listens there"
+    assert failure_of(api_at(path.with_name("kept"))) == "nothing listens there"
 
 
 def test_an_engine_that_never_answers(path: Path, hurried: None) -> None:
     """It is given up after a read's time."""
     with replying(path, hold=True):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
 
 
 def test_an_engine_that_trickles(path: Path, hurried: None) -> None:
     """Bytes that keep coming do not help an answer that never ends, in its head or its body."""
     head = b"HTTP/1.1 200 OK\r\nX: "
     with replying(path, head, *[b"x"] * 1000, pause_seconds=0.02):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n["
     with replying(path, body, *[b" "] * 1000, pause_seconds=0.02):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
     with replying(path, *[b"HTTP/1.1 100 Continue\r\n\r\n"] * 1000, pause_seconds=0.02):
-        assert failure_of(path) == "no answer in time"
+        assert failure_of(api_at(path)) == "no answer in time"
 
 
 @pytest.mark.parametrize("length", [9 << 20, 1 << 62, 10**30])
@@ -174,10 +163,10 @@ def test_a_huge_answer(path: Path, length: int) -> None:
     """More than 8 MiB are not read, and what is announced is not allocated."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length
     with replying(path, head, b" " * (9 << 20)):
-        assert failure_of(path) == "it answers with more than 8 MiB"
+        assert failure_of(api_at(path)) == "it answers with more than 8 MiB"
     chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % length
     with replying(path, chunk, b" " * (9 << 20)):
-        assert failure_of(path) == "it answers with more than 8 MiB"
+        assert failure_of(api_at(path)) == "it answers with more than 8 MiB"
 
 
 @pytest.mark.parametrize(
@@ -200,9 +189,9 @@ def test_a_huge_answer(path: Path, length: int) -> None:
 def test_an_answer_that_cannot_be_read(path: Path, reply: bytes) -> None:
     """Half an answer, another protocol, and what is no JSON are the engine's failure."""
     with replying(path, reply):
-        failure_of(path)
+        failure_of(api_at(path))
     with replying(path, reply):
-        failure_of(path, find=False)
+        failure_of(api_at(path), find=False)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +216,7 @@ def test_an_answer_that_cannot_be_read(path: Path, reply: bytes) -> None:
 def test_an_answer_of_other_types(path: Path, listed: object) -> None:
     """JSON that is no list of containers is the engine's failure."""
     with replying(path, http_reply(listed)):
-        failure_of(path)
+        failure_of(api_at(path))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +226,7 @@ def test_an_answer_of_other_types(path: Path, listed: object) -> None:
 def test_a_pid_of_another_type(path: Path, inspected: object) -> None:
     """A pid is a number."""
     with replying(path, http_reply(inspected)):
-        assert failure_of(path, find=False) == "it gives a pid that is no number"
+        assert failure_of(api_at(path), find=False) == "it gives a pid that is no number"
 
 
 def test_what_an_engine_may_leave_out(path: Path) -> None:
@@ -252,7 +241,7 @@ def test_what_an_engine_may_leave_out(path: Path) -> None:
 def test_an_error_of_the_engines(path: Path) -> None:
     """Any other status than 200 is its failure, with the status."""
     with replying(path, b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}"):
-        assert failure_of(path) == "it answers with HTTP status 500"
+        assert failure_of(api_at(path)) == "it answers with HTTP status 500"
 
 
 def test_a_socket_of_another_owner_is_not_asked(path: Path) -> None:

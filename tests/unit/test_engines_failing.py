@@ -14,7 +14,6 @@ from engine_servers import (
     container_id,
     docker_container,
     http_reply,
-    my_run,
     replying,
     wait_until,
 )
@@ -23,18 +22,6 @@ from portwatch.errors import EngineFailed
 from portwatch.node.engines import stream
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.paths import HostPaths
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostPaths:
-    """A machine with a /run of its own."""
-    return HostPaths(run=tmp_path / "run")
-
-
-@pytest.fixture
-def run(host: HostPaths) -> Path:
-    """Where the sockets of whoever runs the tests are."""
-    return my_run(host)
 
 
 def test_nothing_waits_for_an_engine_that_hangs(host: HostPaths, run: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 from pathlib import Path
 
-import pytest
 from engine_questions import A, B, FastClock, looking_up, names, read_some, wanted
 from engine_servers import (
     CriEngine,
@@ -13,7 +12,6 @@ from engine_servers import (
     container_id,
     cri_container,
     docker_container,
-    my_run,
     my_socket,
     wait_until,
 )
@@ -21,18 +19,6 @@ from engine_servers import (
 from portwatch.node.engines.lookups import engine_sockets
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostPaths:
-    """A machine with a /run of its own."""
-    return HostPaths(run=tmp_path / "run")
-
-
-@pytest.fixture
-def run(host: HostPaths) -> Path:
-    """Where the sockets of whoever runs the tests are."""
-    return my_run(host)
 
 
 def test_a_name_is_found(host: HostPaths, run: Path) -> None:

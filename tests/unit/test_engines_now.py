@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from engine_questions import A, B, wanted
 from engine_servers import (
     DockerEngine,
     container_id,
     docker_container,
-    my_run,
     no_threads_left,
 )
 
 from portwatch.node.engines.single_lookup import find_now
 from portwatch.node.paths import HostPaths
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostPaths:
-    """A machine with a /run of its own."""
-    return HostPaths(run=tmp_path / "run")
-
-
-@pytest.fixture
-def run(host: HostPaths) -> Path:
-    """Where the sockets of whoever runs the tests are."""
-    return my_run(host)
 
 
 def test_all_that_is_known_now(host: HostPaths, run: Path) -> None:

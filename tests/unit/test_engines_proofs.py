@@ -11,7 +11,6 @@ from engine_questions import A, B, FastClock, looking_up, names, read_some, want
 from engine_servers import (
     DockerEngine,
     docker_container,
-    my_run,
     my_socket,
     wait_until,
 )
@@ -22,18 +21,6 @@ from portwatch.node.engines.engine import runs_in
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.single_lookup import find_now
 from portwatch.node.paths import HostPaths
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostPaths:
-    """A machine with a /run of its own."""
-    return HostPaths(run=tmp_path / "run")
-
-
-@pytest.fixture
-def run(host: HostPaths) -> Path:
-    """Where the sockets of whoever runs the tests are."""
-    return my_run(host)
 
 
 def test_a_container_in_its_own_cgroup_is_verified(host: HostPaths, run: Path) -> None:

@@ -12,7 +12,6 @@ from engine_servers import (
     DockerEngine,
     container_id,
     docker_container,
-    my_run,
     no_threads_left,
     wait_until,
 )
@@ -20,18 +19,6 @@ from engine_servers import (
 from portwatch.node.engines import lookups as lookups_module
 from portwatch.node.engines import question_queue
 from portwatch.node.paths import HostPaths
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> HostPaths:
-    """A machine with a /run of its own."""
-    return HostPaths(run=tmp_path / "run")
-
-
-@pytest.fixture
-def run(host: HostPaths) -> Path:
-    """Where the sockets of whoever runs the tests are."""
-    return my_run(host)
 
 
 def test_too_many_are_refused(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:

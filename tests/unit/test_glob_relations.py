@@ -48,6 +48,13 @@ def test_inclusion_is_exact_without_classes(outer: str, inner: str) -> None:
     assert name_includes(outer, inner) is all(match_name(outer, name) for name in found)
 
 
+@given(short_globs(2), short_globs(3))
+def test_inclusion_is_exact_with_classes(outer: str, inner: str) -> None:
+    """With classes too, one glob is told to hold another wherever it does."""
+    found = [name for name in NAMES if match_name(inner, name)]
+    assert name_includes(outer, inner) is all(match_name(outer, name) for name in found)
+
+
 @given(globs)
 def test_an_example_matches(pattern: str) -> None:
     """The example of a glob is a name that it matches, wherever there is one."""
@@ -74,6 +81,8 @@ def test_disjointness_is_exact(one: str, other: str) -> None:
         ("[!x]", "[a-w]", True),
         ("[!x]", "?", False),
         ("?*", "*?", True),
+        ("a*?", "a*a", True),
+        ("[ab]*", "[!c-z]", False),
     ],
 )
 def test_inclusion(outer: str, inner: str, expected: bool) -> None:

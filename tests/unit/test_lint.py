@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from portwatch.agent.lint.lint import MACHINE_IDS
+from portwatch.agent.lint.listeners import URGENCY
+from portwatch.policy.lint.accepted import STALE, divide
 from portwatch.policy.lint.finding import Finding
 from portwatch.policy.lint.lint import IDS, lint
+from portwatch.policy.model import Acceptable
 from portwatch.policy.source.load import builtin_policy, parse_policy
 
 HEAD = "version: 1\nmode: enforce\nconstraints:\n"
 
 
 def findings(constraints: str, head: str = HEAD) -> list[Finding]:
-    """What is found in these constraints, one a line."""
-    return lint(parse_policy([("p.yaml", head + constraints)]))
+    """What is found in these constraints, one a line, and not accepted by them."""
+    policy = parse_policy([("p.yaml", head + constraints)])
+    return divide(policy, lint(policy))[0]
 
 
 CASES = [
@@ -133,6 +139,11 @@ CASES = [
         "- {name: a, for: {unit: shop.service}, allow: ['catalog:ssh']}\n",
     ),
     (
+        "accepts-nothing",
+        "- {name: a, deny: [80], accept: [catalog-overlap]}\n",
+        "- {name: a, deny: [80], accept: [ephemeral-range]}\n",  # that depends on the machine
+    ),
+    (
         "ephemeral-udp-open",
         "- {name: a, for: {user: x}, deny: [ephemeral/tcp]}\n",
         "- {name: a, for: {user: x}, deny: [ephemeral]}\n",
@@ -232,3 +243,50 @@ constraints:
 def test_a_policy_as_people_write_it_has_no_findings() -> None:
     """The policy that everybody sees first, ranges with some exporter's port and all, is clean."""
     assert lint(parse_policy([("p.yaml", CONTRACT)])) == []
+
+
+SHARED = """\
+- {{name: a, for: {{unit: a.service}}, allow: [8080]{0}}}
+- {{name: b, for: {{unit: b.service}}, allow: [8080]{1}}}
+- {{name: c, for: {{unit: c.service}}, allow: [{2}]}}
+"""
+ACCEPTED = ", accept: [shared-ports]"
+
+
+@pytest.mark.parametrize(
+    ("sides", "open_"),
+    [
+        (("", ACCEPTED), ["c: it shares 8080 with a (p.yaml:4)"]),
+        ((ACCEPTED, ""), ["c: it shares 8080 with b (p.yaml:5)"]),
+        ((ACCEPTED, ACCEPTED), []),
+    ],
+)
+def test_what_is_shared_is_accepted_by_either(sides: tuple[str, str], open_: list[str]) -> None:
+    """One of the two says so and both have it; two others that share are told all the same."""
+    assert findings(SHARED.format(*sides, 9090)) == []
+    told = findings(SHARED.format(*sides, 8080))
+    assert [one.reason.partition(": whoever")[0] for one in told] == open_
+
+
+def test_a_third_is_told_whoever_else_accepts() -> None:
+    """Many that accept do not hide one that does not."""
+    line = "- {{name: c{0}, for: {{unit: u{0}.service}}, allow: [80]{1}}}\n"
+    text = "".join(line.format(number, ACCEPTED if number < 7 else "") for number in range(9))
+    (found,) = findings(text)
+    assert found.reason.startswith("c8: it shares 80 with c7 (")
+
+
+def test_one_kind_is_accepted_and_no_other() -> None:
+    """Of one constraint and of one kind: the same of another one, and another of this one, are
+    told."""
+    rules = (
+        "- {name: a, for: {user: a}, allow: [5432, 81, 81/tcp], accept: [catalog-overlap]}\n"
+        "- {name: b, for: {user: b}, allow: [6379]}\n"
+    )
+    told = [(one.id, one.reason[0]) for one in findings(rules)]
+    assert told == [("repeated-entry", "a"), ("catalog-overlap", "b")]
+
+
+def test_whatever_locks_nobody_out_can_be_accepted() -> None:
+    """The language's words are the lints' ids, but for lock-outs and for `accepts-nothing`."""
+    assert {*get_args(Acceptable)} == {*IDS, *MACHINE_IDS} - {*URGENCY, STALE}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from policy_strategies import FixedAccounts
 
 from portwatch.policy.decide import Endpoint, decide
+from portwatch.policy.lint.accepted import divide
+from portwatch.policy.lint.lint import lint
+from portwatch.policy.model import Acceptable
 from portwatch.policy.source.load import parse_policy
 from portwatch.policy.source.schema import json_schema
 from portwatch.policy.tables.compile import compile_policy
@@ -103,3 +107,18 @@ def test_examples(text: str, cells: list[str]) -> None:
         who, what
     )
     assert ("allowed", "denied", "recorded")[outcome.verdict] == cells[2]
+
+
+def test_what_the_page_accepts_is_all_that_is_found() -> None:
+    """The example of `accept` has those findings, and no other."""
+    (text,) = {text for text, _ in examples() if "accept:" in text}
+    policy = parse_policy([("example.yaml", text)])
+    open_, meant = divide(policy, lint(policy))
+    assert open_ == []
+    assert {one.id for one in meant} == {*policy.constraints[-1].accept}
+
+
+def test_the_page_names_what_can_be_accepted() -> None:
+    """Every word of `accept`."""
+    page = PAGE.read_text()
+    assert not {word for word in get_args(Acceptable) if f"`{word}`" not in page}

@@ -55,6 +55,12 @@ ONE_PROBLEM = {
     "[" * 100: "1:33: nested more than 32 levels deep",
     ONE: "3:5: the constraint says nothing: it needs `deny`, `allow` or `otherwise`",
     ONE + "    denny: [1]\n": "4:5: unknown key `denny`; did you mean `deny`?",
+    ONE
+    + "    deny: [1]\n    accept: [shard-ports]\n": "5:14: `shard-ports` is no finding that can "
+    "be accepted; did you mean `shared-ports`?",
+    ONE + "    deny: [1]\n    accept: shared-ports\n": "5:13: `accept` must be a list of findings, "
+    "such as [shared-ports], not `shared-ports`",
+    ONE + "    deny: [1]\n    accept: []\n": "5:13: `accept` is empty",
     ONE + "    deny: 8080\n": "4:11: `deny` must be a list of ports, such as "
     "[8080, 9000-9099/tcp], not `8080`",
     ONE + "    deny: [0]\n": "4:12: port 0 asks the kernel to pick one: use `ephemeral`",

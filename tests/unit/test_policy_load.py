@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import time
 from typing import Any
-
-from policy_strategies import ACCOUNTS
 
 from portwatch.policy.decide import Endpoint, decide
 from portwatch.policy.source.document import read_document
 from portwatch.policy.source.load import builtin_policy, parse_policy
 from portwatch.policy.source.problems import Problems
 from portwatch.policy.source.schema import json_schema
-from portwatch.policy.tables.compile import compile_policy
 from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.workload import Selector, Subject
 
@@ -145,20 +141,7 @@ def test_policies_import_no_kernel_code() -> None:
     code = (
         "import sys, portwatch.policy.source.load, portwatch.policy.tables.compile;"
         "print([m for m in sys.modules if m.split('.')[0] in ('bcc', 'click', 'prometheus_client')"
-        " or m.startswith('portwatch.') and m.split('.')[1] not in ('policy', 'errors')])"
+        " or m.startswith('portwatch.') and m.split('.')[1] not in ('policy', 'errors', 'digest')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_thousand_constraints_are_quick() -> None:
-    """1,000 constraints parse and compile, and give a row, within a generous bound."""
-    rows = "".join(
-        f"  - {{name: c{n}, for: {{unit: 'svc-{n}-*.service'}}, allow: [{n * 40 + 1}-{n * 40 + 30}]"
-        f", deny: [catalog:etcd], mode: enforce}}\n"
-        for n in range(1000)
-    )
-    begin = time.perf_counter()
-    tables = compile_policy(parse_policy([("a", "constraints:\n" + rows)]), ACCOUNTS)
-    tables.subject_row(tables.cgroup_signature("/system.slice/svc-5-a.service"), 0, 0, True)
-    assert time.perf_counter() - begin < 2

@@ -132,11 +132,11 @@ def test_path_matching_agrees_with_trying_everything(pattern: list[str], path: l
 
 
 def test_hostile_names_do_not_slow_matching() -> None:
-    """A cgroup name made to make globs backtrack takes no time."""
-    begin = time.perf_counter()
+    """A cgroup name made to make globs backtrack does not: without end, if they did."""
+    begin = time.process_time()
     assert not match_name("*a*a*a*a*a*a*b", "a" * 250)
     assert not match_path("/**/*a/**/*a/**/*a/**/b*", "/" + "/".join(["aa"] * 1500))
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 10
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,8 @@ def event_of(who: Subject, endpoint: Endpoint) -> dict[str, Any]:
     workload: dict[str, Any] = {"name": "w", "cgroup": who.cgroup}
     known = who.container
     if known is not None:
-        workload["container"] = {"id": ID, "name": known.name, "image": (*known.images, None)[0]}
+        images = dict(zip(("image", "image_id"), known.images, strict=False))
+        workload["container"] = {"id": ID, "name": known.name, **images}
         if place_of(who.cgroup).is_claimed and not known.is_verified:
             workload["container"]["claimed"] = True
     return event(

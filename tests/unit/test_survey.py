@@ -183,12 +183,13 @@ def test_sockets_of_one_kind_are_one_series() -> None:
     policy = parse("version: 1\nconstraints: []\n")
     sockets = [replace(LISTENER, address=f"127.0.0.{n}", cookie=n) for n in range(1, 6)]
     labels = ("shop-api.service", "tcp", "9000", "loopback", "allowed")
-    assert fold(survey(policy, sockets, NOBODYS), 10) == [(labels, 5)]
+    assert fold(survey(policy, sockets, NOBODYS), 10) == ([(labels, 5)], 0)
 
 
 def test_series_past_the_bound_are_folded_violations_last() -> None:
     """Violations keep their series as long as they fit; the sum of all is what listens."""
-    found = fold(many(150), 120)
+    found, folded = fold(many(150), 120)
+    assert folded == 30
     assert len(found) == 121
     assert sum(labels[4] == "denied" for labels, _ in found) == 100
     assert found[-1] == (("other", "tcp", "other", "loopback", "allowed"), 30)
@@ -199,7 +200,7 @@ def test_kernel_picked_ports_are_one_series() -> None:
     """Clients come and go by the thousand: their ports are no labels."""
     policy = parse("version: 1\nmode: enforce\nconstraints: [{name: c, allow: [53]}]\n")
     clients = [replace(UDP, port=port, in_local_range=True) for port in range(40000, 40100)]
-    assert fold(survey(policy, clients, NOBODYS), 10) == [
+    assert fold(survey(policy, clients, NOBODYS), 10)[0] == [
         (("shop-api.service", "udp", "ephemeral", "loopback", "allowed"), 100)
     ]
 

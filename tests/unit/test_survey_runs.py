@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
-from portwatch.agent.survey.runs import PERIOD_SECONDS, RETRY_SECONDS, SurveyRuns
+from portwatch.agent.survey.runs import PERIOD_SECONDS, REST_SECONDS, RETRY_SECONDS, SurveyRuns
 from portwatch.errors import PortwatchError
 
 SERIES: Series = ("shop", "tcp", "80", "loopback", "allowed")
@@ -68,8 +68,14 @@ class Desk:
         self.children: list[Child] = []
         self.events: list[dict[str, Any]] = []
         self.shared: list[dict[str, Any]] = []
+        self.listeners_folded = 0
+        self.signs = object
         tell = self.events.append, self.shared.extend
-        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, dict, self.begin)
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, dict, self.begin, self._see)
+
+    def _see(self) -> object:
+        """What tells of changes; every time something else, but where a test says so."""
+        return self.signs()
 
     def begin(self, request: SurveyRequest) -> Any:
         """As begin_survey() does."""
@@ -132,6 +138,29 @@ def test_it_is_made_again_every_minute(desk: Desk) -> None:
     assert len(desk.children) == 1
     desk.runs.tick(100.0 + PERIOD_SECONDS)
     assert len(desk.children) == 2
+
+
+def test_it_is_left_out_while_nothing_changes(desk: Desk) -> None:
+    """A child costs a hundred times what looking for signs costs; what was found holds meanwhile,
+    and after ten minutes, or with the first sign, it is made again."""
+    desk.signs = lambda: "as ever"
+    desk.runs.want()
+    desk.runs.tick(100.0)
+    desk.children[0].end(reported(sharing=[{"kind": "collision"}]))
+    desk.serve()
+    desk.listeners_surveyed_seconds = 0.0
+    for minute in range(1, int(REST_SECONDS / PERIOD_SECONDS)):
+        desk.runs.tick(100.0 + minute * PERIOD_SECONDS)
+    assert len(desk.children) == 1
+    assert desk.listeners_surveyed_seconds > 0
+    assert len(desk.shared) == REST_SECONDS / PERIOD_SECONDS, "what is shared is renewed"
+    desk.runs.tick(100.0 + REST_SECONDS)
+    desk.children[1].end(reported())
+    desk.serve()
+    assert len(desk.children) == 2
+    desk.signs = lambda: "something else"
+    desk.runs.tick(100.0 + REST_SECONDS + PERIOD_SECONDS)
+    assert len(desk.children) == 3
 
 
 def test_what_was_told_is_said_to_the_next_child(desk: Desk) -> None:

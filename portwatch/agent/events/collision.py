@@ -24,7 +24,7 @@ class KnowsNames(Protocol):
 
 
 class KnowsWorkloads(Protocol):
-    """What workloads are called: agent.publisher.Publisher, or a test's."""
+    """What workloads are called: agent.workload_names.WorkloadNames, or a test's."""
 
     @property
     def names(self) -> KnowsNames:

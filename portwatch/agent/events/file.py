@@ -29,7 +29,7 @@ class EventFile:
         """Append one line; a full disk is logged once and never stops the agent."""
         try:
             if not self._is_current():
-                os.close(self._fd)
+                self.close()
                 self._fd = self._open()
             self._append(line)
             self._failed = False
@@ -37,6 +37,12 @@ class EventFile:
             if not self._failed:
                 log.error("cannot write events to %s: %s", self._path, err.strerror)
             self._failed = True
+
+    def close(self) -> None:
+        """Write no more; at once its descriptor may be somebody else's."""
+        closing, self._fd = self._fd, -1
+        if closing >= 0:
+            os.close(closing)
 
     def _append(self, line: bytes) -> None:
         """All of the line or nothing: half of one would spoil the next too."""
@@ -49,6 +55,8 @@ class EventFile:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _is_current(self) -> bool:
+        if self._fd < 0:
+            return False
         try:
             named, opened = self._path.stat(), os.fstat(self._fd)
         except FileNotFoundError:

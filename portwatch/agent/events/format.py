@@ -100,9 +100,9 @@ class EventFormat:
         """What was bound, and by whom: the part that every event about a bind has."""
         facts: Event = {"bind": self._bind(raw)}
         if raw.socket_cgroup and raw.socket_cgroup != raw.cgroup:
-            made_in = self._publisher.path_of(raw.socket_cgroup)
+            made_in = self._publisher.cgroups.path_of(raw.socket_cgroup)
             if made_in is not None:
-                facts["socket_workload"] = self._publisher.workload_parts(made_in)
+                facts["socket_workload"] = self._publisher.workloads.workload_parts(made_in)
         facts["workload"] = self._workload(raw)
         facts["process"] = binding_process(raw, self._processes)
         return facts
@@ -122,7 +122,7 @@ class EventFormat:
 
     def _network(self, raw: layout.Event) -> Event:
         is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)
-        return network_parts(raw.netns_inode, is_host, self._publisher.book)
+        return network_parts(raw.netns_inode, is_host, self._publisher.workloads.book)
 
     def _address(self, address: bytes) -> str:
         known = self._addresses.get(address)
@@ -135,8 +135,8 @@ class EventFormat:
     def _workload(self, raw: layout.Event) -> Event:
         known = self._workloads.get(raw.cgroup)
         if known is None:
-            path = self._publisher.path_of(raw.cgroup) or self._unclassified(raw)
-            known = self._publisher.workload_parts(path) if path else {}
+            path = self._publisher.cgroups.path_of(raw.cgroup) or self._unclassified(raw)
+            known = self._publisher.workloads.workload_parts(path) if path else {}
             if path:
                 self._workloads[raw.cgroup] = known
         return {"name": self._name(raw, known), **known}
@@ -144,11 +144,11 @@ class EventFormat:
     def _unclassified(self, raw: layout.Event) -> str | None:
         """The path of a cgroup that no table has; never that of another process with its pid."""
         path = cgroup_of_process(self._host, raw.pid)
-        return path if path and self._publisher.is_at(path, raw.cgroup) else None
+        return path if path and self._publisher.cgroups.is_at(path, raw.cgroup) else None
 
     def _name(self, raw: layout.Event, known: Event) -> str:
         """The programs look nobody up where no constraint needs to know who it is."""
         if raw.workload or "cgroup" not in known:
             return self._publisher.names.text(raw.workload)
         is_host = bool(raw.flags & layout.EVENT_HOST_NETWORK)
-        return self._publisher.workload_name(known["cgroup"], raw.uid, raw.gid, is_host)
+        return self._publisher.workloads.workload_name(known["cgroup"], raw.uid, raw.gid, is_host)

@@ -6,61 +6,79 @@ dropped, and it is told how many once it reads again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import selectors
 import socket
 from collections import deque
+from itertools import islice
 from pathlib import Path
 
+from portwatch.digest import sha256
 from portwatch.errors import KernelError
 from portwatch.kernel.pins import DEFAULT_PIN_DIR
 
 RUN_DIRECTORY = Path("/run/portwatch")
 RECENT_EVENTS = 1000
 BUFFER_BYTES = 1 << 20
+LINES_AT_ONCE = 64
 MAX_READERS = 64
+PAST_END = b'{"kind":"past-end"}'
+"""A line after what is remembered, before what is new."""
 
 
 def socket_path(pin_dir: Path) -> Path:
     """Where the agent of a pin directory serves its events."""
     if pin_dir == DEFAULT_PIN_DIR:
         return RUN_DIRECTORY / "events.sock"
-    digest = hashlib.sha256(str(pin_dir).encode()).hexdigest()[:12]
+    digest = sha256(str(pin_dir).encode()).hexdigest()[:12]
     return RUN_DIRECTORY / f"events-{digest}.sock"
 
 
 class _Reader:
+    """What waits for one reader: the lines themselves are the same for all."""
+
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.buffer = bytearray()
-        self.missed = 0
+        self.waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._missed = 0
 
     def offer(self, line: bytes) -> None:
-        if self.missed:
-            notice = json.dumps({"kind": "lost", "count": self.missed}).encode() + b"\n"
-            if len(self.buffer) + len(notice) + len(line) > BUFFER_BYTES:
-                self.missed += 1
-                return
-            self.buffer += notice
-            self.missed = 0
-        if len(self.buffer) + len(line) > BUFFER_BYTES:
-            self.missed += 1
+        """Queue one line, or drop and count it."""
+        if self._bytes + len(line) > BUFFER_BYTES:
+            self._missed += 1
             return
-        self.buffer += line
+        self._tell_missed()
+        self._put(line)
 
     def flush(self) -> bool:
         """Send what the socket takes; False where the reader is gone."""
         try:
-            while self.buffer:
-                sent = self.connection.send(self.buffer)
-                del self.buffer[:sent]
+            while self.waiting:
+                sent = self.connection.sendmsg(list(islice(self.waiting, LINES_AT_ONCE)))
+                self._bytes -= sent
+                while sent:
+                    line = self.waiting.popleft()
+                    if sent < len(line):
+                        self.waiting.appendleft(line[sent:])
+                    sent = max(sent - len(line), 0)
+                if not self.waiting:
+                    self._tell_missed()
         except BlockingIOError:
             return True
         except OSError:
             return False
         return True
+
+    def _tell_missed(self) -> None:
+        if self._missed:
+            self._put(json.dumps({"kind": "lost", "count": self._missed}).encode() + b"\n")
+            self._missed = 0
+
+    def _put(self, line: bytes) -> None:
+        self.waiting.append(line)
+        self._bytes += len(line)
 
 
 class EventHub:
@@ -89,8 +107,10 @@ class EventHub:
         """Hand one line, newline included, to everybody."""
         self._recent.append(line)
         for reader in list(self._readers):
+            is_behind = bool(reader.waiting)
             reader.offer(line)
-            self._send(reader)
+            if not is_behind:  # else the loop sends, once the socket takes more
+                self._send(reader)
 
     def close(self) -> None:
         """End all readers and remove the socket."""
@@ -112,6 +132,7 @@ class EventHub:
         reader = _Reader(connection)
         for line in self._recent:
             reader.offer(line)
+        reader.offer(PAST_END + b"\n")
         self._readers.add(reader)
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._serve(reader))
         self._send(reader)
@@ -135,7 +156,7 @@ class EventHub:
         if not reader.flush():
             self._drop(reader)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.buffer else 0)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.waiting else 0)
         if self._selector.get_key(reader.connection).events != wanted:
             self._selector.modify(reader.connection, wanted, lambda: self._serve(reader))
 

@@ -74,6 +74,8 @@ def _container_parts(container: ContainerId, facts: ContainerFacts | None) -> di
     image = facts.image or facts.image_id if facts else None
     if image is not None:
         parts["image"] = image
+    if facts is not None and facts.image_id not in (None, image):
+        parts["image_id"] = facts.image_id
     runtime = _runtime(container, facts)
     if runtime is not None:
         parts["runtime"] = runtime

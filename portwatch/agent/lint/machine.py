@@ -73,11 +73,16 @@ def look_around(
         unit_files(),
         accounts_of(policy),
         book,
-        LocalPorts(*local_ports(host), tuple(reserved_ports(host))),
+        local_ports_here(host),
         listeners,
         observed,
         not_seen,
     )
+
+
+def local_ports_here(host: HostPaths) -> LocalPorts:
+    """Where the kernel of this machine picks ports for clients."""
+    return LocalPorts(*local_ports(host), tuple(reserved_ports(host)))
 
 
 def _observed(pin_dir: Path) -> list[ObservedBind]:

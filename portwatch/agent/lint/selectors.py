@@ -60,7 +60,8 @@ def _findings(
         return
     what = listed([_words(selector, key) for selector, key in pairs])
     reason = f"`{side}` matches nothing on this machine: {what}"
-    remedy = f"did you mean {quote(hint)}?" if hint else "ignore it where it runs elsewhere"
+    elsewhere = f"where it runs elsewhere, `accept: [{NOTHING}]`"
+    remedy = f"did you mean {quote(hint)}?" if hint else elsewhere
     yield Finding.of(constraint, NOTHING, reason, remedy)
 
 

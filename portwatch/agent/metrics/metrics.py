@@ -7,16 +7,20 @@ the agent alone knows (events told, policy loads) is in AgentState.
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from portwatch import __version__
+from portwatch.agent.metrics.families import (
+    Collector,
+    CollectorRegistry,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    ProcessCollector,
+)
 from portwatch.agent.metrics.ports import PortMetrics
 from portwatch.agent.state import AgentState
+from portwatch.kernel.maps import MAPS
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
 
@@ -32,7 +36,7 @@ class PortwatchCollector(Collector):
         self._readings = readings
         self._state = state
         self._ports = PortMetrics(readings, names, state, max_series)
-        self._highest: Counter[tuple[str, str, str]] = Counter()
+        self._highest: dict[tuple[str, ...], float] = {}
 
     def collect(self) -> Iterator[Metric]:
         """All families, in the order of CONTRACT §3."""
@@ -44,12 +48,11 @@ class PortwatchCollector(Collector):
             labels=("verdict", "protocol", "family"),
         )
         for labels, count in totals.binds.items():
-            # A bind to port 0 is counted, and may be retracted an instant later; a counter never
-            # goes back.
-            self._highest[labels] = max(self._highest[labels], count)
-            binds.add_metric(labels, self._highest[labels])
+            # A bind to port 0 is counted, and may be retracted an instant later.
+            binds.add_metric(labels, self._risen(labels, count))
         yield binds
-        yield from self._ports.collect()
+        entries: dict[str, int] = {}
+        yield from self._ports.collect(entries)
         yield from self._events()
         yield _counter(
             "portwatch_events_lost",
@@ -76,8 +79,8 @@ class PortwatchCollector(Collector):
             totals.unjudged,
         )
         yield from self._policy()
-        yield from _hook_families(hooks)
-        yield from self._maps()
+        yield from self._hooks(hooks)
+        yield from self._maps(entries)
         yield _gauge(
             "portwatch_enforcing",
             "Whether a bind can be denied now: 1, or 0 where a hook is gone or the policy only "
@@ -138,14 +141,15 @@ class PortwatchCollector(Collector):
             state.last_load_success_seconds,
         )
 
-    def _maps(self) -> Iterator[Metric]:
+    def _maps(self, counted: dict[str, int]) -> Iterator[Metric]:
         entries = GaugeMetricFamily(
             "portwatch_map_entries", "Entries in use of a bounded table.", labels=("map",)
         )
         capacity = GaugeMetricFamily(
             "portwatch_map_capacity", "Entries that fit a bounded table.", labels=("map",)
         )
-        for name, (used, bound) in sorted(self._state.map_fill().items()):
+        fill = {name: (used, MAPS[name].max_entries) for name, used in counted.items()}
+        for name, (used, bound) in sorted((fill | self._state.map_fill()).items()):
             entries.add_metric((name,), used)
             capacity.add_metric((name,), bound)
         yield from (entries, capacity)
@@ -155,6 +159,35 @@ class PortwatchCollector(Collector):
             self._state.unclassified(),
         )
 
+    def _hooks(self, hooks: list[HookState]) -> Iterator[Metric]:
+        attached = GaugeMetricFamily(
+            "portwatch_hook_attached",
+            "Whether the program of a hook is attached to the kernel.",
+            labels=("hook",),
+        )
+        runs = CounterMetricFamily(
+            "portwatch_hook_runs",
+            "Runs of a hook's program while the kernel's BPF statistics were on.",
+            labels=("hook",),
+        )
+        seconds = CounterMetricFamily(
+            "portwatch_hook_run_seconds",
+            "Time spent in a hook's program while the kernel's BPF statistics were on.",
+            labels=("hook",),
+        )
+        for hook in hooks:
+            attached.add_metric((hook.name,), hook.attached)
+            # While a program is replaced, the runs of the one before it are nowhere for an instant.
+            runs.add_metric((hook.name,), self._risen((hook.name, "runs"), hook.runs))
+            run_seconds = self._risen((hook.name, "seconds"), hook.run_ns / 1e9)
+            seconds.add_metric((hook.name,), run_seconds)
+        yield from (attached, runs, seconds)
+
+    def _risen(self, what: tuple[str, ...], count: float) -> float:
+        """The count, or the highest that was ever shown: a counter never goes back."""
+        self._highest[what] = highest = max(self._highest.get(what, 0), count)
+        return highest
+
 
 def make_registry(collector: PortwatchCollector) -> CollectorRegistry:
     """A registry of portwatch's own: its collector, and process_* of the agent."""
@@ -162,29 +195,6 @@ def make_registry(collector: PortwatchCollector) -> CollectorRegistry:
     registry.register(collector)
     ProcessCollector(registry=registry)
     return registry
-
-
-def _hook_families(hooks: list[HookState]) -> Iterator[Metric]:
-    attached = GaugeMetricFamily(
-        "portwatch_hook_attached",
-        "Whether the program of a hook is attached to the kernel.",
-        labels=("hook",),
-    )
-    runs = CounterMetricFamily(
-        "portwatch_hook_runs",
-        "Runs of a hook's program while the kernel's BPF statistics were on.",
-        labels=("hook",),
-    )
-    seconds = CounterMetricFamily(
-        "portwatch_hook_run_seconds",
-        "Time spent in a hook's program while the kernel's BPF statistics were on.",
-        labels=("hook",),
-    )
-    for hook in hooks:
-        attached.add_metric((hook.name,), hook.attached)
-        runs.add_metric((hook.name,), hook.runs)
-        seconds.add_metric((hook.name,), hook.run_ns / 1e9)
-    yield from (attached, runs, seconds)
 
 
 def _counter(name: str, help_text: str, value: float) -> Metric:

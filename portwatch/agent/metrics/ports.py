@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
+from portwatch.agent.metrics.families import CounterMetricFamily, GaugeMetricFamily, Metric
+from portwatch.agent.metrics.oldest import Counted, OldestSeries
 from portwatch.agent.state import AgentState
 from portwatch.kernel import layout
 from portwatch.kernel.names import OTHER_NAME, Names
-from portwatch.kernel.readings import Readings, ViolationCount
+from portwatch.kernel.readings import CollisionCount, Readings, ViolationCount
 
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
@@ -22,7 +21,7 @@ Labels = tuple[str, ...]
 
 class PortMetrics:
     """Three families: violations, listeners, collisions; each of at most `max_series` series and
-    the `other` ones."""
+    the `other` ones; and how many series are under `other`."""
 
     def __init__(
         self, readings: Readings, names: Names, state: AgentState, max_series: int
@@ -31,76 +30,72 @@ class PortMetrics:
         self._names = names
         self._state = state
         self._max_series = max_series
+        self._violations_shown = OldestSeries[ViolationCount](max_series)
+        self._collisions_shown = OldestSeries[CollisionCount](max_series)
 
-    def collect(self) -> Iterator[Metric]:
-        """Fresh families."""
-        yield self._violations()
-        yield from self._listeners()
-        yield self._collisions()
+    def collect(self, entries: dict[str, int]) -> Iterator[Metric]:
+        """Fresh families; `entries` gets how many the kernel's maps have, by map name."""
+        violations, violations_folded, entries["violations"] = self._violations()
+        collisions, collisions_folded, entries["collisions"] = self._collisions()
+        yield from (violations, self._listeners(), collisions)
+        folded = GaugeMetricFamily(
+            "portwatch_series_folded",
+            "Series that --max-series has no room for, so that the metric counts them under "
+            "`other`.",
+            labels=("metric",),
+        )
+        folded.add_metric(("portwatch_violations_total",), violations_folded)
+        folded.add_metric(("portwatch_listeners",), self._state.listeners_folded)
+        folded.add_metric(("portwatch_bind_collisions_total",), collisions_folded)
+        yield folded
+        surveyed = GaugeMetricFamily(
+            "portwatch_listeners_last_survey_timestamp_seconds",
+            "When what listens was last looked at with success, or known to be as before, in "
+            "seconds since the epoch.",
+        )
+        surveyed.add_metric((), self._state.listeners_surveyed_seconds)
+        yield surveyed
 
-    def _violations(self) -> Metric:
+    def _violations(self) -> tuple[Metric, int, int]:
         family = CounterMetricFamily(
             "portwatch_violations",
             f"Violations, denied or recorded; past {self._max_series} series all that are new are "
             "counted under constraint, workload and port `other`.",
             labels=VIOLATION_LABELS,
         )
-        kept, folded = self._oldest(self._readings.violations())
-        series: Counter[Labels] = Counter()
-        for entry in kept:
+
+        def own(entry: ViolationCount) -> Labels:
             constraint, workload = map(self._names.text, (entry.constraint, entry.workload))
-            series[constraint, entry.verdict, workload, entry.protocol, str(entry.port)] += (
-                entry.count
-            )
-        for (verdict, protocol), count in folded.items():
-            series[OTHER_NAME, verdict, OTHER_NAME, protocol, OTHER_NAME] += count
-        for labels, count in series.items():
-            family.add_metric(labels, count)
-        return family
+            return constraint, entry.verdict, workload, entry.protocol, str(entry.port)
 
-    def _oldest(
-        self, counts: Iterable[ViolationCount]
-    ) -> tuple[list[ViolationCount], Counter[tuple[str, str]]]:
-        """The first max_series that happened, in that order, and the rest by verdict and protocol;
-        never more than that many at once."""
-        newest_first: list[tuple[int, int, ViolationCount]] = []
-        folded: Counter[tuple[str, str]] = Counter()
-        for number, entry in enumerate(counts):
-            if not entry.constraint and not entry.workload:
-                folded[entry.verdict, entry.protocol] += entry.count
-                continue
-            heapq.heappush(newest_first, (-entry.first_ns, number, entry))
-            if len(newest_first) > self._max_series:
-                newest = heapq.heappop(newest_first)[2]
-                folded[newest.verdict, newest.protocol] += newest.count
-        return [entry for _, _, entry in sorted(newest_first, reverse=True)], folded
+        def other(entry: ViolationCount) -> Labels:
+            return OTHER_NAME, entry.verdict, OTHER_NAME, entry.protocol, OTHER_NAME
 
-    def _collisions(self) -> Metric:
+        return family, *_fill(
+            family, self._violations_shown, self._readings.violations(), own, other
+        )
+
+    def _collisions(self) -> tuple[Metric, int, int]:
         family = CounterMetricFamily(
             "portwatch_bind_collisions",
             "Binds that the kernel failed with EADDRINUSE, by who wanted the port; past "
-            f"{self._max_series} series workload and port are `other`.",
+            f"{self._max_series} series all that are new are counted under workload and port "
+            "`other`.",
             labels=COLLISION_LABELS,
         )
-        counts = (
-            (
-                (
-                    self._names.text(key.workload),
-                    layout.PROTOCOL_NAMES[key.protocol],
-                    str(key.port),
-                )
-                if key.workload or key.port
-                else None,
-                (OTHER_NAME, layout.PROTOCOL_NAMES[key.protocol], OTHER_NAME),
-                count,
-            )
-            for key, count in self._readings.collisions().items()
-        )
-        for labels, count in self._bounded(counts):
-            family.add_metric(labels, count)
-        return family
 
-    def _listeners(self) -> Iterator[Metric]:
+        def own(entry: CollisionCount) -> Labels:
+            key = entry.key
+            protocol = layout.PROTOCOL_NAMES[key.protocol]
+            return self._names.text(key.workload), protocol, str(key.port)
+
+        def other(entry: CollisionCount) -> Labels:
+            return OTHER_NAME, layout.PROTOCOL_NAMES[entry.key.protocol], OTHER_NAME
+
+        counts = self._readings.collision_counts()
+        return family, *_fill(family, self._collisions_shown, counts, own, other)
+
+    def _listeners(self) -> Metric:
         family = GaugeMetricFamily(
             "portwatch_listeners",
             "Sockets that listen (UDP: bound, without a peer), by what the policy says of them; "
@@ -110,24 +105,36 @@ class PortMetrics:
         )
         for labels, count in self._state.listeners:
             family.add_metric(labels, count)
-        yield family
-        surveyed = GaugeMetricFamily(
-            "portwatch_listeners_last_survey_timestamp_seconds",
-            "When what listens was last looked at with success, in seconds since the epoch.",
-        )
-        surveyed.add_metric((), self._state.listeners_surveyed_seconds)
-        yield surveyed
+        return family
 
-    def _bounded(
-        self, counts: Iterable[tuple[Labels | None, Labels, int]]
-    ) -> Iterator[tuple[Labels, int]]:
-        """Sums by labels; what has none, or comes after max_series others, by its second labels."""
-        merged: dict[Labels, int] = {}
-        folded: Counter[Labels] = Counter()
-        for labels, other, count in counts:
-            if labels is None or (labels not in merged and len(merged) >= self._max_series):
-                folded[other] += count
-            else:
-                merged[labels] = merged.get(labels, 0) + count
-        yield from merged.items()
-        yield from folded.items()
+
+def _fill(
+    family: CounterMetricFamily,
+    shown: OldestSeries[Counted],
+    counts: Iterable[Counted],
+    own: Callable[[Counted], Labels],
+    other: Callable[[Counted], Labels],
+) -> tuple[int, int]:
+    """Add what is shown under `own` labels, and the rest under `other`: how many series are among
+    the rest, and how many entries there were."""
+    rest: Counter[Labels] = Counter()
+    entries = folded = 0
+
+    def fold(entry: Counted) -> None:
+        nonlocal folded
+        folded += not entry.is_rest
+        rest[other(entry)] += entry.count
+
+    def counted() -> Iterator[Counted]:
+        nonlocal entries
+        for entry in counts:
+            entries += 1
+            yield entry
+
+    series: Counter[Labels] = Counter()
+    for entry in shown.choose(counted(), fold):
+        series[own(entry)] += entry.count
+    series.update(rest)
+    for labels, count in series.items():
+        family.add_metric(labels, count)
+    return folded, entries

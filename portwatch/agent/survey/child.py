@@ -46,6 +46,7 @@ def report(
 ) -> SurveyReport:
     """Bound what was found to what the request asks for."""
     identity = identity_of(policy)
+    series, folded = fold(surveyed, request.max_series)
     violating = sorted(
         (one for one in surveyed if one.violates),
         key=lambda one: (one.verdict, one.listener.port, one.listener.cookie),
@@ -61,18 +62,20 @@ def report(
             fresh.append((known, one))
     return SurveyReport(
         identity,
-        fold(surveyed, request.max_series),
+        series,
         dict(Counter(str(one.verdict) for one in violating)),
         told,
         [(known, listener_event(one, book)) for known, one in fresh[: request.max_events]],
         max(len(fresh) - request.max_events, 0),
         not_seen,
         list(islice(find_sharing(surveyed, book), MAX_SHARING)),
+        folded,
     )
 
 
-def fold(surveyed: Iterable[Surveyed], max_series: int) -> list[tuple[Series, int]]:
-    """Sockets by series, violations first; past `max_series`, workload and port are `other`."""
+def fold(surveyed: Iterable[Surveyed], max_series: int) -> tuple[list[tuple[Series, int]], int]:
+    """Sockets by series, violations first; past `max_series`, workload and port are `other`. And
+    how many series are among these others."""
     counts: Counter[Series] = Counter()
     for one in surveyed:
         if one.verdict is not None:
@@ -83,7 +86,7 @@ def fold(surveyed: Iterable[Surveyed], max_series: int) -> list[tuple[Series, in
     rest: Counter[Series] = Counter()
     for (_, protocol, _, scope, verdict), count in ordered[max_series:]:
         rest[OTHER_NAME, protocol, OTHER_NAME, scope, verdict] += count
-    return [*ordered[:max_series], *sorted(rest.items())]
+    return [*ordered[:max_series], *sorted(rest.items())], max(len(ordered) - max_series, 0)
 
 
 def _work() -> object:

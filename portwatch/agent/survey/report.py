@@ -49,6 +49,7 @@ class SurveyReport:
     `told` and `events` are of one kind: those told before that violate still, and new ones by
     identity, the denied first. `untold`: more new ones than fit. `not_seen`: what could not be
     looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
+    `folded`: how many series there was no room for.
     """
 
     policy: str
@@ -59,6 +60,7 @@ class SurveyReport:
     untold: int
     not_seen: list[str] = field(default_factory=list)
     sharing: list[dict[str, Any]] = field(default_factory=list)
+    folded: int = 0
 
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:

@@ -19,6 +19,7 @@ from portwatch.node.errand import Errand
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 60.0
+REST_SECONDS = 600.0  # while nothing tells of a change
 RETRY_SECONDS = 5.0
 MAX_TOLD = 1024  # sockets that violate one policy at a time; more are only counted
 EVENTS_AT_ONCE = 200
@@ -31,6 +32,7 @@ class Listeners(Protocol):
     """Where the last survey's counts are kept: AgentState, or a test's."""
 
     listeners: list[tuple[Series, int]]
+    listeners_folded: int
     listeners_surveyed_seconds: float
 
 
@@ -47,7 +49,9 @@ class SurveyRuns:
         tell_sharing: Callable[[list[dict[str, Any]]], None],
         containers: Callable[[], dict[str, Any]],
         begin: Begin = begin_survey,
+        signs: Callable[[], object] = object,
     ) -> None:
+        """`signs`: what differs from one call to the next where sockets may have come or gone."""
         self._pin_dir = pin_dir
         self._max_series = max_series
         self._state = state
@@ -55,6 +59,10 @@ class SurveyRuns:
         self._tell_sharing = tell_sharing
         self._containers = containers
         self._begin = begin
+        self._signs = signs
+        self._seen: object = None
+        self._rest_over = 0.0
+        self._sharing: list[dict[str, Any]] = []
         self._run = ErrandRun(selector, self._take, self._fail)
         self._due = float("inf")  # nothing is judged before there is a policy
         self._told_under = ""
@@ -63,14 +71,20 @@ class SurveyRuns:
 
     def want(self) -> None:
         """Survey at the next tick; after the one that is under way, if there is one."""
-        self._due = 0.0
+        self._due = self._rest_over = 0.0
 
     def tick(self, now: float) -> None:
         """Start what is due, end what takes too long; `now` is monotonic, in seconds."""
         self._run.tick()
         if not self._run.is_running and now >= self._due:
             self._due = now + PERIOD_SECONDS
-            self._run.start(lambda: self._begin(self._request()))
+            seen, self._seen = self._seen, self._signs()
+            if seen != self._seen or now >= self._rest_over:
+                self._rest_over = now + REST_SECONDS
+                self._run.start(lambda: self._begin(self._request()))
+            else:
+                self._state.listeners_surveyed_seconds = time.time()
+                self._tell_sharing(self._sharing)  # as it was, and no news
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -90,14 +104,17 @@ class SurveyRuns:
     def _fail(self, reason: str) -> None:
         self._warn(reason)
         self._due = min(self._due, time.monotonic() + RETRY_SECONDS)
+        self._rest_over = 0.0
 
     def _take(self, report: SurveyReport) -> None:
         self._state.listeners = report.series
+        self._state.listeners_folded = report.folded
         self._state.listeners_surveyed_seconds = time.time()
         self._told_under = report.policy
         self._told = report.told + [known for known, _ in report.events]
         for _, event in report.events:
             self._tell(event)
+        self._sharing = report.sharing
         self._tell_sharing(report.sharing)
         if report.untold and report.events:
             self.want()

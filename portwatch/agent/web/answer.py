@@ -8,15 +8,19 @@ from http import HTTPStatus
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+
+Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole response; `content_type` with its charset."""
+    """One whole response; `content_type` with its charset, `headers` beyond it."""
 
     status: HTTPStatus
     content_type: str
     body: bytes
+    headers: Headers = ()
 
 
 Query = Mapping[str, str]
@@ -26,6 +30,6 @@ Page = Callable[[Query], Answer]
 """Called in a thread of the web server: it may read maps, and changes nothing."""
 
 
-def text(line: str, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+def text(line: str, status: HTTPStatus = HTTPStatus.OK, headers: Headers = ()) -> Answer:
     """One line of plain text."""
-    return Answer(status, TEXT, line.encode() + b"\n")
+    return Answer(status, TEXT, line.encode() + b"\n", headers)

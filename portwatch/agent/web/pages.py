@@ -1,37 +1,38 @@
-"""The pages that every agent has beside /metrics: alive, ready, and one to begin at."""
+"""The pages that every agent has beside /metrics: alive, ready, the overview, and why."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from portwatch.agent.web.answer import HTML, Answer, Page, Query, text
+from portwatch.agent.web.answer import Answer, Page, Query, text
+
+if TYPE_CHECKING:
+    from portwatch.agent.web.look import Outlook
+    from portwatch.agent.web.overview import Overview
 
 Readiness = Callable[[], str]
 """Empty where the agent is ready, else the reason why it is not."""
 
 
-def agent_pages(readiness: Readiness) -> dict[str, Page]:
-    """Path → page."""
+def agent_pages(readiness: Readiness, outlook: Callable[[], Outlook]) -> dict[str, Page]:
+    """Path → page. `outlook` is called when somebody first looks at one that shows anything."""
 
     def ready(_query: Query) -> Answer:
         reason = readiness()
         return text(reason or "ready", HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK)
 
+    @cache
+    def overview() -> Overview:
+        from portwatch.agent.web.overview import Overview
+
+        return Overview(outlook())
+
     return {
         "/healthz": lambda _query: text("alive"),
         "/readyz": ready,
-        "/": lambda _query: _landing(readiness()),
+        "/": lambda query: overview().landing(query),
+        "/explain": lambda query: overview().explanation(query),
     }
-
-
-def _landing(reason: str) -> Answer:
-    state = f"not ready: {html.escape(reason)}" if reason else "ready"
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="color-scheme" content="light dark"><title>portwatch</title>
-<h1>portwatch</h1><p>The agent is {state}.</p>
-<ul><li><a href="/metrics">Metrics</a></li><li><a href="/healthz">Alive?</a></li>
-<li><a href="/readyz">Ready?</a></li></ul></html>
-"""
-    return Answer(HTTPStatus.OK, HTML, page.encode())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from portwatch.node.cgroups import cgroup_of_process
-from portwatch.node.engines.docker_api import DockerApi
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths
@@ -34,9 +33,11 @@ OpenEngine = Callable[[EngineSocket], Engine]
 
 def open_engine(socket: EngineSocket) -> Engine:
     """Return the engine behind a socket; nothing is connected yet."""
+    # http.client brings OpenSSL along, h2 is a megabyte: only who runs such an engine is to pay.
     if socket.runtime in DOCKER_COMPATIBLE:
+        from portwatch.node.engines.docker_api import DockerApi
+
         return DockerApi(socket)
-    # h2 is a megabyte that only a node of a cluster has to pay.
     from portwatch.node.engines.cri_api import CriApi
 
     return CriApi(socket)

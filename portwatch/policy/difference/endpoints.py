@@ -12,7 +12,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from operator import itemgetter
 from typing import Literal
 
@@ -38,7 +37,8 @@ STAGES = 3
 KINDS: tuple[Kind, ...] = ("asked", "picked", "listening")
 
 
-_FLAGGED = re.compile("1+")
+_ALIKE = re.compile(r"([^0])\1*")
+"""Runs one after another with the same letter, which is not 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,15 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Runs of ports of some protocols: where each begins, and by class of addresses what takes
-    their bits out of a sequence of all bits. Its first run is `ephemeral`."""
+    """Runs of ports of some protocols, the first of them `ephemeral`: their bits by class of
+    addresses and run. `pick` takes the bits of one class out of a sequence of all bits; `torn`:
+    the runs in which not all inhabited classes have one bit, and which classes have which."""
 
     kind: Kind
     protocols: tuple[str, ...]
     cells: tuple[tuple[int, ...], ...]
-    pick: tuple[Callable[[str], tuple[str, ...]], ...]
+    pick: Callable[[str], tuple[str, ...]]
+    torn: dict[int, dict[int, frozenset[int]]]
     bits: int
 
 
@@ -126,20 +128,16 @@ class EndpointSpace:
     def _spans(self, row: _Row, flags: str) -> Iterator[tuple[int, int, frozenset[int]]]:
         """Yield runs of a row as (first, one past the last), and the classes of addresses that are
         flagged in all of them."""
-        inhabited = sorted(self.addresses.inhabited)
-        picked = ["".join(row.pick[number](flags)) for number in inhabited]
-        if len(picked) == 1:
-            only = frozenset(inhabited)
-            yield from (
-                (found.start(), found.end(), only) for found in _FLAGGED.finditer(picked[0])
-            )
-            return
-        end = 0
-        for here, runs in groupby(zip(*picked, strict=True)):
-            first, end = end, end + sum(1 for _ in runs)
-            if "1" in here:
-                pairs = zip(inhabited, here, strict=True)
-                yield first, end, frozenset(number for number, flag in pairs if flag == "1")
+        every = frozenset(self.addresses.inhabited)
+        letters: dict[frozenset[int], str] = {frozenset(): "0", every: "1"}
+        runs = list(row.pick(flags))
+        for run, having in row.torn.items():
+            flagged = (some for bit, some in having.items() if flags[bit] == "1")
+            some = frozenset().union(*flagged)
+            runs[run] = letters.setdefault(some, chr(ord("1") + len(letters)))
+        classes = {letter: some for some, letter in letters.items()}
+        for found in _ALIKE.finditer("".join(runs)):
+            yield found.start(), found.end(), classes[found[1]]
 
     def example(self, area: Area) -> Endpoint:
         """Return a bind that lies in an area."""
@@ -169,18 +167,27 @@ class EndpointSpace:
     ) -> _Row:
         by_port = [self._cells_of(port_class) for port_class in stages]
         cells = tuple(zip(*by_port, strict=True))
-        pick = tuple(itemgetter(*some) for some in cells)
+        inhabited = sorted(self.addresses.inhabited)
+        of_runs = zip(*(cells[number] for number in inhabited), strict=True)
+        torn = {run: _having(inhabited, n) for run, n in enumerate(of_runs) if len({*n}) > 1}
         bits = sum(1 << number for number in {number for some in cells for number in some})
-        return _Row(kind, protocols, cells, pick, bits)
+        return _Row(kind, protocols, cells, itemgetter(*cells[inhabited[0]]), torn, bits)
 
     def _cells_of(self, port_class: tuple[int, ...]) -> tuple[int, ...]:
         """Return the bits' numbers for each class of addresses."""
         cells = self._cells.get(port_class)
         if cells is None:
+            stages = [self._lists[number] for number in port_class]
+            denied = sum_bits(lists.deny for lists in stages)
+            allowed = sum_bits(lists.allow for lists in stages)
+            alike: dict[tuple[int, int], int] = {}  # most classes of addresses are, at one port
             found = []
             for deny, allow in self.addresses.classes:
-                lists = tuple(self._lists[number].within(deny, allow) for number in port_class)
-                found.append(self._numbers.setdefault(lists, len(self._numbers)))
+                key = denied & deny, allowed & allow
+                if key not in alike:
+                    within = tuple(lists.within(*key) for lists in stages)
+                    alike[key] = self._numbers.setdefault(within, len(self._numbers))
+                found.append(alike[key])
             cells = self._cells[port_class] = tuple(found)
         return cells
 
@@ -237,6 +244,14 @@ def _add(bitmaps: list[int], constraints: int, bit: int) -> None:
         low = constraints & -constraints
         bitmaps[low.bit_length() - 1] |= bit
         constraints ^= low
+
+
+def _having(classes: Iterable[int], bits: Iterable[int]) -> dict[int, frozenset[int]]:
+    """Return which of the classes have which bit."""
+    found: dict[int, set[int]] = {}
+    for address_class, bit in zip(classes, bits, strict=True):
+        found.setdefault(bit, set()).add(address_class)
+    return {bit: frozenset(having) for bit, having in found.items()}
 
 
 def _in_order(protocols: Iterable[str]) -> tuple[str, ...]:

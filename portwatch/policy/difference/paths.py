@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from portwatch.policy.difference.words import ANY_NAME, Letters, Undecided, View, text_shape, words
+from portwatch.policy.difference.words import ANY_NAME, Undecided, View, text_shape, words
 from portwatch.policy.tables.subject_classes import SubjectClasses
 from portwatch.policy.words.containers import RUNTIMES, is_id_prefix
+from portwatch.policy.words.glob_automata import Letters
 from portwatch.policy.words.globs import canonical_path, components, is_glob, match_name
 from portwatch.policy.words.places import place_of
 from portwatch.policy.words.systemd import user_of_manager, walk_units
@@ -43,9 +44,9 @@ class Patience:
     def __init__(self, looks: int) -> None:
         self._left = looks
 
-    def spend(self) -> None:
-        """Count one more. Raises Undecided where it is one too many."""
-        self._left -= 1
+    def spend(self, looks: int = 1) -> None:
+        """Count so many more. Raises Undecided where it is one too many."""
+        self._left -= looks
         if self._left < 0:
             raise Undecided
 

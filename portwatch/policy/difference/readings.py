@@ -6,16 +6,18 @@ subjects where it is not known whether it applies to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import eq
 from types import MappingProxyType
 from typing import NamedTuple
 
-from portwatch.policy.difference.endpoints import STAGES, Speech
-from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
-from portwatch.policy.tables.outcomes import ALLOWED, RECORDED, Outcome
-
-LET_THROUGH = Outcome(ALLOWED, None, None)
+from portwatch.policy.difference.endpoints import STAGES
+from portwatch.policy.difference.predicates import Predicates, bit_numbers
+from portwatch.policy.difference.rule import Rule, Rules, Who, applies
+from portwatch.policy.difference.state import BEGIN, State, concluded, told_by
+from portwatch.policy.difference.words import Undecided
+from portwatch.policy.tables.outcomes import Outcome
 
 NOTHING_SEEN: Mapping[int, int] = MappingProxyType({})
 
@@ -25,51 +27,18 @@ MAX_REMEMBERED = 1024
 """Of how many sets of subjects the rules that may apply to them are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A constraint, or `default`. `who` None: everyone; `who` and `but`: bits of predicates.
-
-    `rank`: its place among those of both policies; where both have it, it is one place.
-    """
-
-    rank: int
-    who: int | None
-    but: int
-    host_only: bool
-    enforced: bool
-    speech: Speech
-    outcome: Outcome
-
-
-Rules = tuple[Sequence[Rule], Sequence[Rule]]
-"""Those of the old policy and of the new one."""
-
-
-class Who(NamedTuple):
-    """The subjects for which all of `holding` and none of `failing` hold; `excluded` and
-    `implied` follow from `holding`."""
-
-    holding: int = 0
-    failing: int = 0
-    excluded: int = 0
-    implied: int = 0
+Alike = Callable[[Outcome, Outcome], bool]
+"""Whether two outcomes count as the same."""
 
 
 class Leaf(NamedTuple):
-    """What these subjects get at these endpoints from either policy; None: the same."""
+    """What these subjects get at these endpoints from either policy; None: the same. Where
+    `settled`, only those for whom one of these predicates holds."""
 
     endpoints: int
     who: Who
     outcomes: Pair | None
-
-
-class _State(NamedTuple):
-    """How far one policy has been read. `pending`: how the would-be reading ended."""
-
-    stage: int
-    at: int = 0
-    pending: Outcome | None = None
-    end: Outcome | None = None
+    settled: int = 0
 
 
 class _Node(NamedTuple):
@@ -78,12 +47,12 @@ class _Node(NamedTuple):
     endpoints: int
     who: Who
     rules: Rules
-    states: tuple[_State, _State]
+    states: tuple[State, State]
 
 
 class Readings:
     """Both policies as rules. `changed`: by rank, the endpoints of which the two do not say the
-    same there."""
+    same there. Past `limit` steps all further reading raises Undecided."""
 
     def __init__(
         self,
@@ -95,6 +64,8 @@ class Readings:
         self._possible: dict[int, Rules] = {}
         self._changed = changed
         self._predicates = predicates
+        self.steps = 0
+        self.limit = sys.maxsize
         self._changed_from = [0] * (len(changed) + 1)
         for rank in reversed(range(len(changed))):
             self._changed_from[rank] = self._changed_from[rank + 1] | changed[rank]
@@ -107,34 +78,62 @@ class Readings:
         return who
 
     def leaves(
-        self, endpoints: int, who: Who, listening: bool, seen: Mapping[int, int] = NOTHING_SEEN
+        self,
+        endpoints: int,
+        who: Who,
+        listening: bool,
+        seen: Mapping[int, int] = NOTHING_SEEN,
+        alike: Alike = eq,
     ) -> Iterator[Leaf]:
         """Yield what each of the endpoints gets for each of the subjects, who may turn out to be
         nobody. `listening`: whether the endpoints are listeners' or binds'.
 
         Left out are those that were `seen` before: bit of a predicate → endpoints.
         """
-        begin = _State(0)
-        last = STAGES - 1 if listening else 0
+        if self.steps >= self.limit:
+            raise Undecided
+        failing = who.failing
         for predicate, where in seen.items():
             if not endpoints & ~where:
-                who = who._replace(failing=who.failing | predicate)
-        if who.implied & who.failing:
-            return
-        todo = [_Node(endpoints, who, self._rules_of(endpoints, who), (begin, begin))]
+                failing |= predicate
+        who = who._replace(failing=failing)
+        if not who.implied & who.failing:
+            node = _Node(endpoints, who, self._rules_of(endpoints, who), (BEGIN, BEGIN))
+            yield from self._leaves_of(node, STAGES - 1 if listening else 0, seen, alike)
+
+    def outcomes(self, endpoint: int, held: int, rules: Rules, listening: bool) -> Pair | None:
+        """Return what one endpoint gets for a subject for whom just these predicates hold, of the
+        rules that speak of it; None: the same."""
+        who = Who(held, ~held, ~held, held)
+        node = _Node(endpoint, who, rules, (BEGIN, BEGIN))
+        leaves = self._leaves_of(node, STAGES - 1 if listening else 0, NOTHING_SEEN, eq)
+        return next(leaf.outcomes for leaf in leaves if not leaf.settled)
+
+    def _leaves_of(
+        self, begin: _Node, last: int, seen: Mapping[int, int], alike: Alike
+    ) -> Iterator[Leaf]:
+        todo = [begin]
         while todo:
             node = todo.pop()
             if not node.endpoints:
                 continue
-            node = node._replace(states=(_sought(0, node), _sought(1, node)))
+            self.steps += 1
+            if self.steps > self.limit:
+                raise Undecided
+            skipped = self._skipped(node, last, alike)
+            settled = skipped.who.failing & ~node.who.failing
+            if settled:
+                yield Leaf(node.endpoints, node.who, None, settled)
+            endpoints, who, rules, _ = skipped
+            node = _Node(endpoints, who, rules, (_sought(0, skipped), _sought(1, skipped)))
             old, new = node.states
             if old.end and new.end:
-                same = old.end == new.end
+                same = alike(old.end, new.end)
                 yield Leaf(node.endpoints, node.who, None if same else (old.end, new.end))
                 continue
             heads = _head(0, node), _head(1, node)
             ends = [
-                _concluded(state, last) if head is None and not state.end else state
+                concluded(state, last) if head is None and not state.end else state
                 for state, head in zip(node.states, heads, strict=True)
             ]
             if ends != [old, new]:
@@ -160,10 +159,61 @@ class Readings:
         )
         return old, new
 
+    def _skipped(self, node: _Node, last: int, alike: Alike) -> _Node:
+        """Return the node past the rules that come next and leave those to whom they apply with
+        the same of both policies; those are no longer among its subjects."""
+        old, new = node.states
+        if old.end and new.end:
+            return node
+        if old.end or new.end:
+            return self._skipped_alone(node, 0 if new.end else 1, last, alike)
+        if old.stage != last or new.stage != last or old.pending != new.pending:
+            return node
+        endpoints, changed, implied = node.endpoints, self._changed, node.who.implied
+        failing, (at, beside), (rules, others) = node.who.failing, (old.at, new.at), node.rules
+        for one, other in zip(rules[at:], others[beside:], strict=False):
+            if one.rank != other.rank or changed[one.rank] & endpoints:
+                break
+            silent = endpoints & ~one.speech.speaks[last]
+            if silent != endpoints:
+                who = one.who or 0
+                if silent or who & implied or not one.is_plain:
+                    break
+                failing |= who
+            at, beside = at + 1, beside + 1
+        if at == old.at:
+            return node
+        return node._replace(
+            who=node.who._replace(failing=failing),
+            states=(old._replace(at=at), new._replace(at=beside)),
+        )
+
+    def _skipped_alone(self, node: _Node, side: int, last: int, alike: Alike) -> _Node:
+        """The same where only one of the policies is still read."""
+        state, end = node.states[side], node.states[1 - side].end
+        endpoints, failing, at = node.endpoints, node.who.failing, state.at
+        for rule in node.rules[side][at:]:
+            silent = endpoints & ~rule.speech.speaks[state.stage]
+            if silent != endpoints:
+                who, denied = rule.who or 0, endpoints & rule.speech.denies[state.stage]
+                mixed = silent or denied not in (0, endpoints)
+                if mixed or who & node.who.implied or not rule.is_plain:
+                    break
+                told = told_by(state, rule, bool(denied), last).end
+                if not (told and end and alike(told, end)):
+                    break
+                failing |= who
+            at += 1
+        if at == state.at:
+            return node
+        states = list(node.states)
+        states[side] = state._replace(at=at)
+        return node._replace(who=node.who._replace(failing=failing), states=(states[0], states[1]))
+
     def _agrees(self, node: _Node, heads: tuple[Rule | None, Rule | None], last: int) -> bool:
         """Return whether all that is still to be read is the same in both policies."""
         old, new = node.states
-        if old.end or new.end or old.pending or new.pending or not old.stage == new.stage == last:
+        if old.end or new.end or old.pending != new.pending or not old.stage == new.stage == last:
             return False
         first = min(rule.rank for rule in heads if rule)
         if not self._changed_from[first] & node.endpoints:
@@ -198,18 +248,20 @@ class Readings:
             return
         predicate = applies(rule, node.who)
         if not isinstance(predicate, bool):
-            yield node._replace(who=node.who._replace(failing=node.who.failing | 1 << predicate))
-            if not node.endpoints & ~seen.get(1 << predicate, 0):
-                return
-            within = self._with(node.who, predicate)
-            if not within.implied & within.failing and self._may_join(predicate, node.who):
-                yield node._replace(who=within)
+            if node.endpoints & ~seen.get(1 << predicate, 0):
+                within = self._with(node.who, predicate)
+                if not within.implied & within.failing and self._may_join(predicate, node.who):
+                    yield node._replace(who=within)
+            # Last in, first out: the many for whom it does not hold come before the few.
+            holding, failing, excluded, implied = node.who
+            others = Who(holding, failing | 1 << predicate, excluded, implied)
+            yield _Node(node.endpoints, others, node.rules, node.states)
             return
         denied = spoken & rule.speech.denies[state.stage]
         for endpoints, denies in ((denied, True), (spoken & ~denied, False)):
             if endpoints:
                 states = list(node.states)
-                states[side] = _told(state, rule, denies, last)
+                states[side] = told_by(state, rule, denies, last)
                 yield _Node(endpoints, node.who, node.rules, (states[0], states[1]))
 
     def _may_join(self, predicate: int, who: Who) -> bool:
@@ -227,7 +279,7 @@ class Readings:
         )
 
 
-def _sought(side: int, node: _Node) -> _State:
+def _sought(side: int, node: _Node) -> State:
     """Return the state of one policy at the next rule that may have a say, or past all."""
     state = node.states[side]
     if state.end:
@@ -240,52 +292,10 @@ def _sought(side: int, node: _Node) -> _State:
             and (state.pending is None or rule.enforced)
             and applies(rule, node.who) is not False
         ):
-            return state._replace(at=index)
-    return state._replace(at=len(rules))
+            return state if index == state.at else State(state.stage, index, state.pending)
+    return State(state.stage, len(rules), state.pending)
 
 
 def _head(side: int, node: _Node) -> Rule | None:
     state, rules = node.states[side], node.rules[side]
     return None if state.end or state.at == len(rules) else rules[state.at]
-
-
-def applies(rule: Rule, who: Who) -> bool | int:
-    """Return whether a rule applies to subjects, or a predicate's number that it depends on."""
-    failing = who.failing | who.excluded
-    if rule.but & who.implied:
-        return False
-    open_ = 0
-    if rule.who is not None and not rule.who & who.implied:
-        open_ = rule.who & ~failing
-        if not open_:
-            return False
-    open_ = open_ or rule.but & ~failing
-    if rule.host_only and not who.implied & HOST:
-        if failing & HOST:
-            return False
-        open_ = open_ or HOST
-    return (open_ & -open_).bit_length() - 1 if open_ else True
-
-
-def _told(state: _State, rule: Rule, denies: bool, last: int) -> _State:
-    """Return where a reading stands after a rule that speaks."""
-    told = rule.outcome if denies else LET_THROUGH
-    if state.pending is None and not rule.enforced:
-        return state._replace(pending=told)
-    if not denies and state.pending:
-        told = state.pending
-    return _after(state, told, spoke=True, last=last)
-
-
-def _concluded(state: _State, last: int) -> _State:
-    """Return where a reading stands after the last rule."""
-    return _after(state, state.pending or LET_THROUGH, spoke=bool(state.pending), last=last)
-
-
-def _after(state: _State, told: Outcome, spoke: bool, last: int) -> _State:
-    """Return where a reading stands after a stage; a listener cannot be refused any more."""
-    if told.verdict != ALLOWED:
-        return state._replace(end=replace(told, verdict=RECORDED) if last else told)
-    if state.stage == last or (state.stage == 1 and spoke):
-        return state._replace(end=told)
-    return _State(state.stage + 1)

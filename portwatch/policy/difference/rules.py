@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 from portwatch.policy.difference.endpoints import Speech
 from portwatch.policy.difference.predicates import Predicates
-from portwatch.policy.difference.readings import Rule
+from portwatch.policy.difference.rule import Rule
 from portwatch.policy.model import DEFAULT_NAME, Policy
 from portwatch.policy.tables.endpoint_classes import sum_bits
 from portwatch.policy.tables.outcomes import DENIED, RECORDED, Outcome

@@ -57,13 +57,13 @@ def find_subject(
 
 
 def typical(selector: Selector, accounts: Accounts) -> Subject:
-    """Return a subject that a selector of one pattern a key most likely means."""
-    path = list(_filled(selector.cgroup))
+    """Return a subject that a selector most likely means, as one of which all patterns match."""
+    path = list(_filled(selector.cgroup[:1]))
     path += map(example_of, selector.slice or (("system.slice",) if selector.unit else ()))
-    path += map(example_of, selector.unit)
-    path += [f"pod{example_of(uid)}" for uid in selector.pod]
+    path += map(example_of, selector.unit[:1])
+    path += [f"kubepods-pod{example_of(uid)}.slice" for uid in selector.pod[:1]]
     container = None
-    if selector.container or selector.image:
+    if selector.container or selector.image or selector.pod:
         name = example_of(selector.container[0]) if selector.container else None
         container = KnownContainer(name, tuple(map(example_of, selector.image)), is_verified=True)
     who = Subject("/" + "/".join(path), container=container)
@@ -78,12 +78,10 @@ def _filled(patterns: Iterable[str]) -> Iterator[str]:
 
 
 def _account(patterns: tuple[str | int, ...], known: Mapping[str, int]) -> Account:
-    if not patterns:
-        return Account(_fresh_id(()))
-    if isinstance(patterns[0], int):
-        return Account(patterns[0])
-    name = example_of(patterns[0])
-    return Account(known.get(name, _fresh_id(())), (name,))
+    numbers = [word for word in patterns if isinstance(word, int)]
+    names = [example_of(word) for word in patterns if isinstance(word, str)][:1]
+    number = numbers[0] if numbers else known.get(names[0] if names else "", _fresh_id(()))
+    return Account(number, tuple(names))
 
 
 def _with_accounts(who: Subject, user: Account, group: Account) -> Subject:

@@ -17,7 +17,7 @@ from portwatch.policy.learn.ports import LearnedRange, coalesce
 from portwatch.policy.learn.table import Port, Table, Uses, by_workload, generalised
 from portwatch.policy.learn.use import LearnedUse, joined
 from portwatch.policy.learn.workload import LearnedWorkload
-from portwatch.policy.model import DEFAULT_NAME
+from portwatch.policy.model import DEFAULT_NAME, Acceptable
 from portwatch.policy.words.addresses import ADDRESS_WORDS
 from portwatch.policy.words.ports import PROTOCOLS
 
@@ -34,6 +34,13 @@ class LearnedEntry(NamedTuple):
     use: LearnedUse
 
 
+class LearnedAcceptance(NamedTuple):
+    """A finding of `check` that is true of what was seen, and what of it, in a few words."""
+
+    id: Acceptable
+    about: str
+
+
 class LearnedConstraint(NamedTuple):
     """What one workload may bind on these addresses. `is_last`: and it may bind nothing else."""
 
@@ -42,6 +49,7 @@ class LearnedConstraint(NamedTuple):
     scopes: tuple[str, ...]
     entries: tuple[LearnedEntry, ...]
     is_last: bool
+    accepts: tuple[LearnedAcceptance, ...] = ()
 
 
 class Learned(NamedTuple):

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from portwatch.policy.decide import decide
+from portwatch.policy.learn.acceptance import accepting_in
 from portwatch.policy.learn.bind import SeenBind
 from portwatch.policy.learn.constraints import LearnedConstraint, learn
 from portwatch.policy.learn.insertion import END, Insertion, inserted
+from portwatch.policy.lint.local_ports import LocalPorts
 from portwatch.policy.model import Mode, Policy
 from portwatch.policy.reading import Endpoint, judge, read
 from portwatch.policy.source.load import parse_policy
@@ -39,10 +41,15 @@ class Extended:
 
 
 def extend(
-    name: str, text: str, binds: Iterable[SeenBind], accounts: Accounts, slack: int
+    name: str,
+    text: str,
+    binds: Iterable[SeenBind],
+    accounts: Accounts,
+    slack: int,
+    local: LocalPorts | None = None,
 ) -> Extended:
     """Add what the policy in `text` lacks. PolicyError where it is no policy, UsageError where
-    nothing can be put into it."""
+    nothing can be put into it. `local`: as accepting() has it."""
     policy = parse_policy([(name, text)], source=name)
     seen = list(binds)
     readers = _Readers(policy, AccountNames(accounts))
@@ -58,7 +65,13 @@ def extend(
         learned = learn(group, slack if at_end else 1, names, is_closed=at_end)
         names += [constraint.name for constraint in learned.constraints]
         insertions.append(Insertion(where, learned.constraints, _own_mode(policy, where)))
-    text = inserted(name, text, insertions)
+    if insertions:
+        tried = parse_policy([(name, inserted(name, text, insertions))], source=name)
+        insertions = [
+            one._replace(constraints=accepting_in(tried, one.constraints, local))
+            for one in insertions
+        ]
+        text = inserted(name, text, insertions)
     after = _Readers(parse_policy([(name, text)], source=name), AccountNames(accounts))
     refused = tuple(bind for bind in seen if not after.allows(bind))
     added = tuple(constraint for one in insertions for constraint in one.constraints)

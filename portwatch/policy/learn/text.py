@@ -61,6 +61,10 @@ def block_lines(one: LearnedConstraint, indent: int, mode: str | None = None) ->
         lines.append(f"    - {word:<{width}} # {_entry_text(entry)}")
     if not one.is_last:
         lines.append("  otherwise: continue")
+    if one.accepts:
+        lines.append("  accept:")
+        width = max(len(accepted.id) for accepted in one.accepts)
+        lines += [f"    - {id:<{width}} # {about}" for id, about in one.accepts]
     if mode is not None:
         lines.append(f"  mode: {mode}")
     return [" " * indent + line for line in lines]
@@ -76,11 +80,14 @@ def flow_lines(one: LearnedConstraint, mode: str | None = None) -> list[str]:
     parts.append(f"allow: [{', '.join(words)}]")
     if not one.is_last:
         parts.append("otherwise: continue")
+    if one.accepts:
+        parts.append(f"accept: [{', '.join(accepted.id for accepted in one.accepts)}]")
     if mode is not None:
         parts.append(f"mode: {mode}")
     comments = [
         f"# {word}: {_entry_text(entry)}" for entry, word in zip(one.entries, words, strict=True)
     ]
+    comments += [f"# {id}: {about}" for id, about in one.accepts]
     return [*comments, f"{{{', '.join(parts)}}}"]
 
 

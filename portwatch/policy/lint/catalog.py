@@ -148,5 +148,9 @@ def _finding(
         f"{quote(entry.word)} in `allow` holds {ports} of catalog:{known.name} "
         f"({known.description}), which this workload does not seem to be"
     )
-    remedy = f"take the ports out; if it is meant, write `catalog:{known.name}` for them"
-    return Finding.of(constraint, OVERLAP, reason, remedy)
+    remedy = (
+        f"take the ports out; if it is meant, write `catalog:{known.name}` for them, or "
+        f"`accept: [{OVERLAP}]`"
+    )
+    about = f"{ports} of catalog:{known.name}"
+    return Finding.of(constraint, OVERLAP, reason, remedy, about=about)

@@ -12,7 +12,7 @@ class Finding:
     """One thing to look at: where, of which kind, why, and what to do about it.
 
     `id` is stable, for `--select` and `--ignore`; line and column count from 1. `urgency` above 0:
-    something stops working that works now.
+    something stops working that works now. `about`: the same in a few words, for who accepts it.
     """
 
     file: str
@@ -22,14 +22,21 @@ class Finding:
     reason: str
     remedy: str
     urgency: int = 0
+    about: str = ""
 
     @classmethod
     def of(
-        cls, constraint: Constraint, id: str, reason: str, remedy: str, urgency: int = 0
+        cls,
+        constraint: Constraint,
+        id: str,
+        reason: str,
+        remedy: str,
+        urgency: int = 0,
+        about: str = "",
     ) -> Finding:
         """What is found about a constraint; the reason follows its name."""
         place = (constraint.file, constraint.line, constraint.column)
-        return cls(*place, id, f"{constraint.name}: {reason}", remedy, urgency)
+        return cls(*place, id, f"{constraint.name}: {reason}", remedy, urgency, about)
 
     @classmethod
     def of_default(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from portwatch.policy.lint.accepted import STALE, stale
 from portwatch.policy.lint.catalog import OVERLAP, catalog_overlap
 from portwatch.policy.lint.entries import REPEATED, UNUSED, unused_entries
 from portwatch.policy.lint.finding import Finding
@@ -22,10 +23,12 @@ LINTS: dict[tuple[str, ...], Callable[[Reach], Iterable[Finding]]] = {
 }
 """The ids that each finds, and the lint."""
 
-IDS = tuple(id for ids in LINTS for id in ids)
+IDS = (*(id for ids in LINTS for id in ids), STALE)
 
 
 def lint(policy: Policy) -> list[Finding]:
-    """Return all findings, by place."""
+    """Return all findings by place, those that are accepted too, and what accepts nothing."""
     reach = Reach(policy)
-    return sorted(finding for find in LINTS.values() for finding in find(reach))
+    found = [finding for find in LINTS.values() for finding in find(reach)]
+    wanted = {id for ids in LINTS for id in ids}
+    return sorted([*found, *stale(policy, found, wanted)])

@@ -79,7 +79,8 @@ def _finding(
     )
     wanted = ",".join(_text(one) for one in _joined({*local.reserved, *open_}))
     remedy = f'sysctl -w net.ipv4.ip_local_reserved_ports="{wanted}"'
-    return Finding.of(constraint, EPHEMERAL_RANGE, reason, remedy)
+    about = f"{listed(texts)}, of which the kernel picks for clients"
+    return Finding.of(constraint, EPHEMERAL_RANGE, reason, remedy, about=about)
 
 
 def _text(stretch: Stretch) -> str:

@@ -22,7 +22,8 @@ _OWN_NETWORK = ("container", "image", "pod")
 
 
 def shared_ports(reach: Reach) -> Iterator[Finding]:
-    """Yield, at the later one, constraints that let different workloads have the same ports.
+    """Yield, at the later one, constraints that let different workloads have the same ports; where
+    one of the two accepts that, at that one.
 
     On overlapping addresses, the wildcard overlapping all. Whoever runs in a network of its own,
     and constraints of which one means whom the other means, share nothing.
@@ -30,8 +31,11 @@ def shared_ports(reach: Reach) -> Iterator[Finding]:
     constraints = reach.policy.constraints
     claiming = sum(1 << at for at, one in enumerate(constraints) if _claims(one))
     exposed = sum(1 << at for at, one in enumerate(constraints) if _has_wildcard(one))
+    accepting = sum(1 << at for at, one in enumerate(constraints) if SHARED in one.accept)
     for number in bits_of(claiming):
-        shared = _shared_with(reach, number, claiming & ((1 << number) - 1), exposed)
+        bit = 1 << number
+        others = claiming & ~bit if accepting & bit else claiming & (bit - 1) & ~accepting
+        shared = _shared_with(reach, number, others, exposed)
         if shared:
             yield _finding(constraints, number, shared)
 
@@ -107,5 +111,6 @@ def _finding(
     names = [where(constraints[other]) for other in sorted(shared)]
     others = ", ".join(names[: MANY_OTHERS - 1]) + (" and more" if names[MANY_OTHERS - 1 :] else "")
     reason = f"it shares {ports} with {others}: whoever starts second fails with EADDRINUSE"
-    remedy = "give each its own ports, or addresses; or ignore it where only one of them runs"
-    return Finding.of(constraints[number], SHARED, reason, remedy)
+    remedy = f"give each its own ports, or addresses; where it is meant, `accept: [{SHARED}]`"
+    whom = listed([constraints[other].name for other in sorted(shared)], MANY_OTHERS - 1)
+    return Finding.of(constraints[number], SHARED, reason, remedy, about=f"{ports} with {whom}")

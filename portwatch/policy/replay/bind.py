@@ -113,11 +113,12 @@ def _container(workload: Mapping[str, Any], cgroup: str | None) -> KnownContaine
     told = workload.get("container")
     if cgroup is None or not isinstance(told, dict):
         return None
-    name, image = _text(told, "name"), _text(told, "image")
-    if name is None and image is None:
+    name = _text(told, "name")
+    images = tuple(filter(None, (_text(told, "image"), _text(told, "image_id"))))
+    if name is None and not images:
         return None
     is_verified = place_of(cgroup).is_claimed and not told.get("claimed")
-    return KnownContainer(name, (image,) if image else (), is_verified)
+    return KnownContainer(name, images, is_verified)
 
 
 def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from portwatch.digest import sha256
 from portwatch.errors import UsageError
 from portwatch.policy.catalog.use import STORED_CATALOG, CatalogUse, own_sets
 from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
@@ -70,7 +70,7 @@ def parse_policy(sources: Sequence[tuple[str, str | bytes]], *, source: str = ""
 
 def _hash(texts: Sequence[str | bytes]) -> str:
     """Return the SHA-256 of texts one after another: for files, `cat *.yaml | sha256sum`."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for text in texts:
         digest.update(text.encode("utf-8", "replace") if isinstance(text, str) else text)
     return digest.hexdigest()
@@ -124,7 +124,7 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
         merged.report(spot, "the constraint says nothing: it needs `deny`, `allow` or `otherwise`")
     has_allow = "allow" in raw
     subject_for, subject_except = spot.get("for"), spot.get("except")
-    own_mode = raw.get("mode")
+    own_mode, accept = raw.get("mode"), spot.get("accept")
     line, column = spot.document.place(spot.path)
     return Constraint(
         name=raw.get("name", ""),
@@ -140,6 +140,7 @@ def _constraint(merged: Merged, resolver: Resolver, spot: Spot) -> Constraint:
         has_allow=has_allow,
         otherwise=raw.get("otherwise", "deny" if has_allow else "continue"),
         own_mode=own_mode,
+        accept=tuple(dict.fromkeys(item.value for item in accept.items())) if accept else (),
         file=spot.document.name,
         line=line,
         column=column,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from portwatch.policy.model import Default, Errno, Mode, NetworkScope, Otherwise
+from portwatch.policy.model import Acceptable, Default, Errno, Mode, NetworkScope, Otherwise
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
 PortWord: TypeAlias = Annotated[
@@ -140,6 +140,10 @@ class ConstraintSpec(Struct, forbid_unknown_fields=True):
     mode: Annotated[Mode | UnsetType, Meta(description="Overrides the file's mode")] = UNSET
     errno: Annotated[Errno | UnsetType, Meta(description="Overrides the file's errno")] = UNSET
     reason: Annotated[Text | UnsetType, Meta(description="Said in events and explanations")] = UNSET
+    accept: Annotated[
+        Annotated[list[Acceptable], Meta(min_length=1)] | UnsetType,
+        Meta(description="Findings of `portwatch check` that are meant here; decides nothing"),
+    ] = UNSET
 
 
 class PolicySpec(Struct, forbid_unknown_fields=True):
@@ -168,7 +172,9 @@ class PolicySpec(Struct, forbid_unknown_fields=True):
     )
 
 
-_ENUMERATIONS = [get_args(kind) for kind in (Mode, Default, Errno, Otherwise, NetworkScope)]
+_ENUMERATIONS = [
+    get_args(kind) for kind in (Mode, Default, Errno, Otherwise, NetworkScope, Acceptable)
+]
 
 
 def in_order(words: Iterable[Any]) -> tuple[Any, ...]:

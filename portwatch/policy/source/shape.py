@@ -28,6 +28,7 @@ _EXPECTED = {
     "user": "a name or uid, or a list of them",
     "group": "a name or gid, or a list of them",
     "pod": "a name or a mapping",
+    "accept": "a list of findings, such as [shared-ports]",
     "labels": "a mapping of text to text",
     "ports": _PORTS,
     "includes": "a list of names of sets",
@@ -37,6 +38,10 @@ _EXPECTED = {
     "workload": _WORKLOAD,
     "bind": "a port such as 8080/tcp, or a list of them",
     **dict.fromkeys(("picked", "listening"), "true or false"),
+    **dict.fromkeys(("http2", "prefer_server_cipher_suites"), "true or false"),
+    **dict.fromkeys(("tls_server_config", "http_server_config", "headers"), "a mapping"),
+    "basic_auth_users": "a mapping of user names to bcrypt hashes",
+    **dict.fromkeys(("cipher_suites", "curve_preferences", "client_allowed_sans"), "a list"),
     **dict.fromkeys(("unit", "slice", "container", "image", "cgroup"), _NAMES),
 }
 _ITEM_EXPECTED = {
@@ -46,6 +51,7 @@ _ITEM_EXPECTED = {
     "addresses": "an address",
     "bind": "a port",
     "cases": "a case",
+    "accept": "a finding",
     "includes": "the name of a set",
     "constraints": "a constraint",
     "user": "a name or uid",
@@ -101,7 +107,10 @@ def _explain(misfit: Misfit, problems: Problems) -> ShapeError:
     if kind == "choice" and key != "version":
         meant = problems.did_you_mean(str(value), misfit.fitting)
         meant = meant or f"; it is {_any_of(misfit.fitting)}"
-        return path, f"unknown {key} {quote(value)}{meant}", False
+        what = f"unknown {key} {quote(value)}"
+        if "accept" in path:
+            what = f"{quote(value)} is no finding that can be accepted"
+        return path, f"{what}{meant}", False
     if kind == "empty":
         return path, f"{_name(path)} is empty", False
     if kind == "long":

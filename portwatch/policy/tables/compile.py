@@ -119,8 +119,13 @@ class CompiledPolicy:
         group_bits = self._subjects.groups.bits[group_class]
         applying = self._judge.applying(cgroup_signature, user_bits, group_bits, host_network)
         decisions = array("H", self._judge.row(applying, self._speakers))
-        workload = self._judge.workload(cgroup_signature, user_bits, group_bits)
-        return SubjectRow(decisions, workload)
+        return SubjectRow(decisions, self.workload(cgroup_signature, user_class, group_class))
+
+    def workload(self, cgroup_signature: int, user_class: int, group_class: int) -> str | None:
+        """Return the defined workload that a subject of these classes is."""
+        user_bits = self._subjects.users.bits[user_class]
+        group_bits = self._subjects.groups.bits[group_class]
+        return self._judge.workload(cgroup_signature, user_bits, group_bits)
 
     def _endpoints(self, policy: Policy) -> None:
         """Cross port classes with address classes, and number the endpoints that differ."""

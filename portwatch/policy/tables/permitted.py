@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
 
 from portwatch.policy.tables.compile import NOT_UNIFORM, CompiledPolicy, class_of_address
-from portwatch.policy.tables.endpoint_classes import PORTS
 from portwatch.policy.tables.outcomes import ALLOWED
+from portwatch.policy.tables.runs import port_runs
 from portwatch.policy.words.addresses import (
     ADDRESS_WORDS,
     BITS,
@@ -19,7 +17,7 @@ from portwatch.policy.words.addresses import (
     networks_of,
 )
 from portwatch.policy.words.port_text import Span, coalesced
-from portwatch.policy.words.ports import PROTOCOLS, PortRange
+from portwatch.policy.words.ports import PortRange
 from portwatch.policy.workload import Subject
 
 ANY_ADDRESS = "any address"
@@ -67,6 +65,7 @@ class _Allowed:
             == ALLOWED
             for number, uniform in enumerate(compiled.uniform)
         ]
+        self._runs = port_runs(compiled)
         self._known: dict[frozenset[int], tuple[PortRange, ...]] = {}
 
     def ports(self, address_classes: Iterable[int]) -> tuple[PortRange, ...]:
@@ -83,19 +82,6 @@ class _Allowed:
             start = port_class * width
             if all(self._is_allowed[cells[start + number]] for number in address_classes):
                 yield protocol, first, last
-
-    @cached_property
-    def _runs(self) -> list[tuple[str, int, int, int]]:
-        """Protocol, first and last port, and the port class that they share."""
-        found = []
-        for row, protocol in enumerate(PROTOCOLS):
-            classes = self._compiled.port_classes[row * PORTS + 1 : (row + 1) * PORTS]
-            first = 1
-            for number, group in groupby(classes):
-                last = first + sum(1 for _ in group) - 1
-                found.append((protocol, first, last, number))
-                first = last + 1
-        return found
 
 
 def _words(compiled: CompiledPolicy) -> dict[str, tuple[Network, ...]]:

@@ -58,8 +58,19 @@ class Address:
 DUAL = Address(0, dual=True)
 """`::` without IPV6_V6ONLY: exposed on 0.0.0.0 and on `::`."""
 
+V6_ONLY_WILDCARD = "::/v6only"
+
 V4_WILDCARD = Address(V4_PREFIX)
 V6_WILDCARD = Address(0)
+
+
+def bind_address(text: str) -> Address:
+    """Return the address that a socket binds: `::` is the dual-stack wildcard, as sockets have it
+    by default, `::/v6only` the other one. Raises ValueError."""
+    if text == V6_ONLY_WILDCARD:
+        return V6_WILDCARD
+    address = Address.parse(text)
+    return DUAL if text == "::" else address
 
 
 @dataclass(frozen=True, slots=True, order=True)

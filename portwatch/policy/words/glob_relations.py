@@ -1,13 +1,22 @@
 """How two globs stand to one another: does one hold all that the other matches, or none of it?
 
-Both are cut into pieces: a character, any character, a class, a star. Works in time of the product
-of their lengths, whatever they are: a policy may hold thousands.
+Both are read as automata side by side, over one letter of each kind that they tell apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
+from portwatch.policy.words.glob_automata import (
+    UNNAMED,
+    Automaton,
+    Letters,
+    elements_of,
+    letter_kinds,
+    letters_apart,
+    takes,
+)
 from portwatch.policy.words.globs import (
     canonical_path,
     components,
@@ -16,30 +25,39 @@ from portwatch.policy.words.globs import (
     match_path,
 )
 
-_STAR = "*"
-_ANY = "?"
-_NO_ONES = "\x00"
-"""A character that no sensible glob names."""
+MAX_PAIRS = 4096
+"""How many states of both are looked at; globs that people write need some dozens."""
 
 
 @lru_cache(16_384)
 def name_includes(outer: str, inner: str) -> bool:
-    """Return whether every name that `inner` matches is certainly one that `outer` matches.
-
-    Exact where neither has classes. With a character of its own for each gap, a name that `inner`
-    matches is its pieces one after another: so the pieces themselves have to fit `outer`.
-    """
+    """Return whether every name that `inner` matches is certainly one that `outer` matches; exact
+    but for globs of which more than MAX_PAIRS states have to be told apart."""
     if outer in (inner, "*"):
         return True
     if not match_name(outer, example(inner)):
         return False
     if not is_glob(inner):
         return True
-    wide = _pieces(outer)
-    at = _past_stars(wide, {0})
-    for piece in _pieces(inner):
-        at = _past_stars(wide, {to for place in at for to in _taking(wide, place, piece)})
-    return len(wide) in at
+    wide, narrow, letters = _side_by_side(outer, inner)
+    # What has been read of `inner` → the least that `outer` has read by then: whoever has read
+    # more of it finds no name that it lacks which these do not.
+    least = {place: [wide.start] for place in _places(narrow.start)}
+    todo = [(place, wide.start) for place in least]
+    for _ in range(MAX_PAIRS):
+        if not todo:
+            return True
+        place, beside = todo.pop()
+        if place == narrow.final and not beside & wide.final:
+            return False
+        for letter in letters:
+            read = wide.step(beside, letter)
+            for after in _places(narrow.step(place, letter)):
+                known = least.setdefault(after, [])
+                if all(other & ~read for other in known):
+                    known[:] = [*(other for other in known if read & ~other), read]
+                    todo.append((after, read))
+    return False
 
 
 @lru_cache(16_384)
@@ -47,15 +65,22 @@ def names_disjoint(one: str, other: str) -> bool:
     """Return whether certainly no name matches both globs; exact."""
     if match_name(one, example(other)) or match_name(other, example(one)):
         return False
-    left, right = _pieces(one), _pieces(other)
-    seen, pending = {(0, 0)}, [(0, 0)]
-    while pending:
-        at, beside = pending.pop()
-        if at == len(left) and beside == len(right):
+    left, right, letters = _side_by_side(one, other)
+    todo = [(at, beside) for at in _places(left.start) for beside in _places(right.start)]
+    seen = set(todo)
+    while todo:
+        at, beside = todo.pop()
+        if at == left.final and beside == right.final:
             return False
-        after = _both_after(left, at, right, beside)
-        pending.extend(after - seen)
-        seen |= after
+        for letter in letters:
+            for pair in (
+                (mine, theirs)
+                for mine in _places(left.step(at, letter))
+                for theirs in _places(right.step(beside, letter))
+            ):
+                if pair not in seen:
+                    seen.add(pair)
+                    todo.append(pair)
     return True
 
 
@@ -85,89 +110,24 @@ def example(pattern: str) -> str:
     """Return a name that the glob matches, if any does, as unlike others as it may be."""
     if not is_glob(pattern):
         return pattern
-    return "".join(_character(piece) for piece in _pieces(pattern))
+    found = []
+    for element in elements_of(pattern):
+        if isinstance(element, Letters):
+            found.append(element.chars or UNNAMED)
+        else:
+            found += [char for char in letters_apart([element]) if takes(element, char)][:1]
+    return "".join(found)
 
 
-@lru_cache(4096)
-def _pieces(pattern: str) -> tuple[str, ...]:
-    """Cut a glob as fnmatch reads it; of stars and `?` side by side, the `?` come first."""
-    found: list[str] = []
-    at = 0
-    while at < len(pattern):
-        length = _class_length(pattern, at) if pattern[at] == "[" else 1
-        piece = pattern[at : at + length].replace("[", "[[]", int(length == 1))
-        if found[-1:] != [_STAR] or piece not in (_STAR, _ANY):
-            found.append(piece)
-        elif piece == _ANY:
-            found.insert(-1, piece)
-        at += length
-    return tuple(found)
+def _side_by_side(one: str, other: str) -> tuple[Automaton, Automaton, list[str]]:
+    alphabet = letters_apart((one, other))
+    both = Automaton(elements_of(one), alphabet), Automaton(elements_of(other), alphabet)
+    # The unnamed one last, where it is taken first: names that least is known of fail soonest.
+    return (*both, letter_kinds(alphabet, both)[::-1])
 
 
-def _class_length(pattern: str, at: int) -> int:
-    """Return the length of the class that begins at `[`, 1 where the bracket stands for itself."""
-    first = at + 1
-    if pattern[first : first + 1] in ("!", "^"):
-        first += 1
-    end = pattern.find("]", first + 1)
-    return end + 1 - at if end >= 0 else 1
-
-
-def _both_after(
-    left: tuple[str, ...], at: int, right: tuple[str, ...], beside: int
-) -> set[tuple[int, int]]:
-    """Return where two globs may stand once either has taken a piece more of the same name."""
-    mine, theirs = left[at : at + 1], right[beside : beside + 1]
-    after = set()
-    if mine == (_STAR,):
-        after |= {(at + 1, beside), *([(at, beside + 1)] if theirs else [])}
-    if theirs == (_STAR,):
-        after |= {(at, beside + 1), *([(at + 1, beside)] if mine else [])}
-    if not after and mine and theirs and _share(mine[0], theirs[0]):
-        after.add((at + 1, beside + 1))
-    return after
-
-
-def _taking(wide: tuple[str, ...], place: int, piece: str) -> tuple[int, ...]:
-    """Return where the wide glob stands after it has taken a piece of the narrow one."""
-    if place == len(wide):
-        return ()
-    if wide[place] == _STAR:
-        return (place,)
-    return (place + 1,) if piece != _STAR and _holds(wide[place], piece) else ()
-
-
-def _past_stars(wide: tuple[str, ...], places: set[int]) -> set[int]:
-    return places | {place + 1 for place in places if wide[place : place + 1] == (_STAR,)}
-
-
-@lru_cache(4096)
-def _holds(wide: str, narrow: str) -> bool:
-    """Whether each character that the one piece takes is one that the other takes."""
-    if wide in (_ANY, narrow):
-        return True
-    return narrow != _ANY and all(
-        match_name(wide, one) for one in _characters(wide, narrow) if match_name(narrow, one)
-    )
-
-
-@lru_cache(4096)
-def _share(one: str, other: str) -> bool:
-    """Whether some character is taken by both pieces."""
-    characters = _characters(one, other)
-    return any(match_name(one, each) and match_name(other, each) for each in characters)
-
-
-def _characters(*pieces: str) -> list[str]:
-    """Return a character of every kind that the pieces tell apart: a class changes its mind only at
-    a character that it names, or next to one."""
-    codes = {
-        ord(character) + step for piece in pieces for character in piece for step in (-1, 0, 1)
-    }
-    return [chr(code) for code in sorted(codes) if 0 <= code < 0x110000]
-
-
-def _character(piece: str) -> str:
-    if piece in (_STAR, _ANY) or match_name(piece, _NO_ONES):
-        return _NO_ONES
-    return next((one for one in _characters(piece) if match_name(piece, one)), "")
+def _places(state: int) -> Iterator[int]:
+    while state:
+        low = state & -state
+        yield low
+        state ^= low

@@ -1,0 +1,4 @@
+"""The dashboard as code: `make grafana` writes grafana/dashboards/portwatch.json from it.
+
+Imports nothing of portwatch; knows its metrics by name, which the tests hold against a real page.
+"""

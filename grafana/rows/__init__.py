@@ -1,0 +1,1 @@
+"""The dashboard's rows, one question each."""

@@ -1,0 +1,1 @@
+"""Who binds what, read from the pins again and again: what `top` shows."""

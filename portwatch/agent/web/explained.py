@@ -1,0 +1,91 @@
+"""The explanation of one bind: all that /explain says, as records and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from portwatch.agent.web.bind_query import BindQuery
+from portwatch.agent.web.view import InForce
+from portwatch.agent.web.whose import Meant
+from portwatch.policy.catalog.entry import CatalogEntry
+from portwatch.policy.decide import Decision, Step, explain
+from portwatch.policy.owners import Owner, catalog_sets, owners
+from portwatch.policy.tables.permitted import ANY_ADDRESS, Permitted, permitted
+from portwatch.policy.words.addresses import ADDRESS_WORDS
+from portwatch.policy.words.port_text import range_text
+from portwatch.policy.words.ports import PortRange
+
+LISTED = "addresses that the policy lists"
+"""Stands for them: a page names no addresses but the language's words and the one asked about."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The verdict and why, what else the workload may have, and whose the port is."""
+
+    decision: Decision
+    steps: list[Step]
+    may_bind: list[Permitted]
+    owners: list[Owner]
+    catalog: list[CatalogEntry]
+
+    def as_json(self, asked: BindQuery, meant: Meant) -> dict[str, Any]:
+        """As `portwatch explain --json`, without what only root may see; nothing is null."""
+        decision = self.decision
+        facts = {
+            "verdict": decision.verdict,
+            "constraint": decision.constraint,
+            "errno": decision.errno,
+            "reason": decision.reason,
+            "workload": asked.workload,
+            "protocol": asked.endpoint.protocol,
+            "port": asked.endpoint.port or "ephemeral",
+            "address": asked.address,
+            "note": meant.note or None,
+            "steps": [
+                {"name": s.name, "applies": s.applies, "effect": s.effect, "why": s.why}
+                for s in self.steps
+            ],
+            "may_bind": [
+                {"addresses": list(one.addresses), "ports": [range_text(r) for r in one.ports]}
+                for one in self.may_bind
+            ],
+            "owners": [
+                {
+                    "constraint": one.constraint.name,
+                    "workloads": list(one.workloads),
+                    "kept": one.is_kept,
+                }
+                for one in self.owners
+            ],
+            "catalog": [entry.name for entry in self.catalog],
+        }
+        return {key: value for key, value in facts.items() if value not in (None, [])}
+
+
+def explain_bind(in_force: InForce, asked: BindQuery, meant: Meant) -> Explained:
+    """By the policy in force."""
+    policy, endpoint = in_force.policy, asked.endpoint
+    decision, steps = explain(policy, meant.subject, endpoint)
+    found = permitted(in_force.compiled, meant.subject, asked.address, endpoint.address)
+    return Explained(
+        decision,
+        steps,
+        [_with_words(one, asked.address) for one in found],
+        owners(policy, endpoint),
+        catalog_sets(endpoint.protocol, endpoint.port) if endpoint.port else [],
+    )
+
+
+def ranges_of(one: Permitted, protocol: str) -> list[str]:
+    """The ports of one protocol, as policies write them."""
+    return [
+        range_text(PortRange(r.first, r.last)) for r in one.ports if r.protocol in (None, protocol)
+    ]
+
+
+def _with_words(one: Permitted, asked: str) -> Permitted:
+    known = {*ADDRESS_WORDS, ANY_ADDRESS, asked}
+    words = [word if word in known else LISTED for word in one.addresses]
+    return Permitted(tuple(dict.fromkeys(words)), one.ports)
