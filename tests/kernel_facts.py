@@ -22,7 +22,7 @@ LOADED = pytest.StashKey[dict[str, Any]]()
 
 
 def facts_of(pin_dir: PinDir) -> dict[str, Any]:
-    """Features, hooks and gaps of a load, its gaps as on the root of the hierarchy."""
+    """Features, hooks and gaps of a load, the gaps by name, as on the root of the hierarchy."""
     readings = Readings(pin_dir)
     features = readings.features
     attached = [hook.name for hook in readings.hooks() if hook.attached]
@@ -30,7 +30,7 @@ def facts_of(pin_dir: PinDir) -> dict[str, Any]:
     return {
         "features": [str(feature.name) for feature in Feature if features & feature],
         "hooks": attached,
-        "gaps": uncovered(features, set(attached)),
+        "gaps": list(uncovered(features, set(attached))),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from portwatch.kernel.features import LOST_WITHOUT, Feature
 from portwatch.kernel.hooks import COLLISION_HOOKS, SYS_EXIT_BIND
+from portwatch.kernel.uncovered import uncovered
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "kernels.md"
@@ -90,8 +91,10 @@ def _gaps(facts: dict[str, Facts]) -> Iterator[Iterable[str]]:
     yield ["---"] * 3
     on: dict[tuple[str, str], list[str]] = {}
     for kernel, one in facts.items():
-        for gap in one["gaps"].items():
-            on.setdefault(gap, []).append(_title(kernel))
+        features = sum(Feature[name] for name in one["features"])
+        words = uncovered(features, set(one["hooks"]))
+        for gap in one["gaps"]:
+            on.setdefault((gap, words[gap]), []).append(_title(kernel))
     for (gap, words), kernels in on.items():
         yield [
             f"`{gap}`",

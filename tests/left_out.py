@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portwatch.kernel.features import Feature
-from portwatch.kernel.probe import probe
+from portwatch.kernel.probe import kernel_version, probe
 
 TESTS = Path(__file__).parent
 
@@ -48,6 +48,10 @@ def _reasons(config: pytest.Config, items: list[pytest.Item]) -> Iterator[tuple[
         for protocol in lacking:
             if protocol in item.name.lower():
                 yield item, f"are of {protocol}, which this kernel has not"
+        for mark in item.iter_markers("since"):
+            version, what = mark.args
+            if kernel_version() < tuple(int(part) for part in version.split(".")):
+                yield item, f"need {version}, which {what}"
         if needed & ~features:
             names = " and ".join(str(one.name) for one in needed & ~features)
             yield item, f"need {names}, which this kernel has not"

@@ -118,6 +118,7 @@ def test_a_socket_that_opens_to_ipv4(guard: Guard, binder: Binder) -> None:
     assert (event.port, event.scope) == (PORT, layout.SCOPE_DUAL)
 
 
+@pytest.mark.needs("POST_DENY")
 def test_a_race_to_open_to_ipv4(guard: Guard, binder: Binder, native_calls: Path) -> None:
     """A second thread that makes the socket dual-stack while bind() is under way does not get an
     IPv4 wildcard that is denied."""
@@ -164,6 +165,7 @@ def test_a_share_after_an_ordinary_bind(guard: Guard, binder: Binder) -> None:
     assert told == [thief.stat().st_ino]
 
 
+@pytest.mark.needs("SET_RETVAL")
 def test_a_program_beside_portwatch_overrules_it(guard: Guard, binder: Binder) -> None:
     """A BPF program that runs later can waive a refusal, as root can remove it: the denial is
     counted and told, and the gap `rewritten` names it."""
