@@ -27,8 +27,8 @@ class Feature(IntFlag):
 
 LOST_WITHOUT: dict[Feature, str] = {
     Feature.SET_RETVAL: "a denied bind fails with EPERM, whatever errno the policy names",
-    Feature.POST_DENY: "what shows only when a port is taken is recorded, not refused: one that the "
-    "kernel picked, that another BPF program changed, `::` that was IPV6_V6ONLY a moment ago",
+    Feature.POST_DENY: "what shows only when a port is taken is recorded, not refused: one that "
+    "the kernel picked, that another BPF program changed, `::` that was v6-only a moment ago",
     Feature.COARSE_CLOCK: "each bind pays for an exact clock",
     Feature.TASK_CGROUP: "each bind pays for a helper to tell the task's cgroup",
     Feature.SOCKET_CGROUP: "events do not name the maker of a socket that was passed on",
