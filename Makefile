@@ -5,13 +5,14 @@ VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
-KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
+GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
+KERNELS := $(GUESTS) native
 SYSTEM_KERNELS := 6.1 6.12
 
-.PHONY: help setup run demo test test-guests test-system fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-kernels test-system fuzz deb bench grafana lint format clean
 
 help: ## print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
@@ -28,10 +29,10 @@ demo: setup ## a tour on this machine in a scratch cgroup
 test: setup lint ## every test, kernel tests included (as root)
 	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
-	tests/guest/run 6.12 -m guest
+	tests/guest/kernels --smoke $(GUESTS)
 
-test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
-	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
+test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
+	tests/guest/kernels $(KERNELS)
 
 test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
 	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}

@@ -23,6 +23,8 @@ from portwatch.policy.model import Policy
 from portwatch.policy.words.addresses import BITS, Address
 from portwatch.policy.workload import KnownContainer, Subject
 
+pytestmark = pytest.mark.native("2,250 binds under 75 policies")
+
 SEED = int(os.environ.get("PORTWATCH_TEST_SEED", "20260102"))
 POLICIES = 75
 BINDS_EACH = 10

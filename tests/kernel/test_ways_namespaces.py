@@ -87,6 +87,7 @@ def test_a_cgroup_namespace(guard: Guard, binder: Binder, places: tuple[Path, Pa
     assert guard.violations == {BOUND: 1}
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
     """A network of one's own leaves `network: host`, and no other constraint."""
     bound, _ = places
@@ -98,6 +99,7 @@ def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, P
     assert len(guard.violations) == 2
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_socket_of_another_network_namespace(
     guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_socket_of_another_network_namespace(
     assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_socket_of_another_network_listens(
     guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
 ) -> None:
