@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from binder import Binder
+from binder import Binder, StartBinder
 from guard import Guard
 from kernel_facts import LOADED, facts_of
 from pinned import DENY
@@ -16,8 +16,6 @@ from scratch import remove_cgroup, temporary_cgroup, temporary_pin_dir
 
 from portwatch.kernel import loading
 from portwatch.kernel.pins import PinDir
-
-StartBinder = Callable[..., Binder]
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from binder import Bind, Binder
+from binder import Bind, Binder, StartBinder
 from collided import Collided, collided_under
-from conftest import StartBinder
 from guard import Guard
 
 from portwatch.kernel import layout

@@ -8,8 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from binder import Bind, Binder
-from conftest import StartBinder
+from binder import Bind, Binder, StartBinder
 from guard import Guard, locked_violation
 from refusals import heard
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from binder import Bind, Binder
+from binder import Bind, Binder, StartBinder
 from collided import Collided, collided_under
-from conftest import StartBinder
 from guard import Guard
 from refusals import heard
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from binder import Answer, Bind, Binder
-from conftest import StartBinder
+from binder import Answer, Bind, Binder, StartBinder
 from guard import Guard, Violations
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st

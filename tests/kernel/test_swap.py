@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from binder import Bind, Binder
-from conftest import StartBinder
+from binder import Bind, Binder, StartBinder
 from guard import NO_ACCOUNTS, Guard
 
 from portwatch.policy.decide import Endpoint, decide

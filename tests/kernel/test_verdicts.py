@@ -6,8 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from binder import Bind, Binder
-from conftest import StartBinder
+from binder import Bind, Binder, StartBinder
 from guard import Guard, errno_of
 from refusals import heard
 
