@@ -7,9 +7,10 @@ APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bp
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
 GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
 KERNELS := $(GUESTS) native
+SUITES := bookworm trixie sid
 SYSTEM_KERNELS := 6.1 6.12
 
-.PHONY: help setup run demo test test-kernels test-system fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-kernels test-system test-distributions fuzz deb bench grafana lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +37,9 @@ test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" choo
 
 test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
 	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
+
+test-distributions: ## the package built, installed and tried in fresh Debians; SUITES chooses
+	@for suite in $(SUITES); do tests/distributions/run $$suite || exit; done
 
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py
