@@ -70,17 +70,24 @@ def _lines(pin_dir: Path, follow: bool, count: int | None, wanted: EventFilter) 
         yield from filter(passes, reader.coming())
         click.echo("portwatch: the agent has ended; waiting for the next", err=True)
         reader.close()
-        reader = _next_reader(pin_dir)
-        yield from filter(passes, reader.past())
+        reader, begun = _next_reader(pin_dir)
+        yield from filter(passes, begun)
     reader.close()
 
 
-def _next_reader(pin_dir: Path) -> EventReader:
+def _next_reader(pin_dir: Path) -> tuple[EventReader, list[bytes]]:
+    """The next agent's, with what it remembers; not one that is just ending."""
     from portwatch.agent.events.reader import EventReader
-    from portwatch.errors import NotLoaded
+    from portwatch.errors import NotLoaded, PortwatchError
 
     while True:
         try:
-            return EventReader(pin_dir)
+            reader = EventReader(pin_dir)
         except NotLoaded:
+            time.sleep(RETRY_SECONDS)
+            continue
+        try:
+            return reader, list(reader.past())
+        except PortwatchError:  # it ended, or has no room: for now
+            reader.close()
             time.sleep(RETRY_SECONDS)

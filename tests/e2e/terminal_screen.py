@@ -12,11 +12,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import pyte
 from product import PORTWATCH
 
 PATIENCE_SECONDS = 30.0
+Seen = TypeVar("Seen")
 
 
 class TerminalScreen:
@@ -63,17 +65,15 @@ class TerminalScreen:
 
     def see(self, *parts: str) -> str:
         """Wait for a line with all of these."""
-        self.wait_for(lambda: self.line_with(*parts), f"a line with {parts}")
-        line = self.line_with(*parts)
-        assert line is not None
-        return line
+        return self.wait_for(lambda: self.line_with(*parts), f"a line with {parts}")
 
-    def wait_for(self, probe: Callable[[], object], what: str) -> None:
-        """Read on until it is true."""
+    def wait_for(self, probe: Callable[[], Seen | None], what: str) -> Seen:
+        """Read on until there is what is looked for."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not probe():
+        while not (found := probe()):
             assert time.monotonic() < deadline, f"no {what} on:\n{self.text}"
             self.read(0.1)
+        return found
 
     def press(self, keys: str) -> None:
         """What a person types."""

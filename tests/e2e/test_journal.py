@@ -99,7 +99,7 @@ def test_a_journal_that_stands_still(sandbox: Sandbox, journal: Journal) -> None
         entries = journal.entries(f"PORTWATCH_KIND={kind}")
         return sum(int(entry["PORTWATCH_COUNT"]) for entry in entries)
 
-    eventually(lambda: counts("lost") and counts("violation") + counts("lost") == total + 1, 20)
+    eventually(lambda: counts("lost") and counts("violation") + counts("lost") == total + 1, 60)
     assert 1000 < counts("lost") < total
     assert children(agent.pid) == []
     assert agent.end() == 0

@@ -114,11 +114,11 @@ class EventHub:
 
     def close(self) -> None:
         """End all readers and remove the socket."""
-        for reader in list(self._readers):
-            self._drop(reader)
+        self._path.unlink(missing_ok=True)  # first, so that nobody comes who would be sent away
         self._selector.unregister(self._listener)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        for reader in list(self._readers):
+            self._drop(reader)
 
     def _accept(self) -> None:
         try:
