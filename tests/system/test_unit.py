@@ -24,28 +24,15 @@ def is_refused() -> bool:
     return stranger.show("ExecMainStatus") == EACCES
 
 
-def test_enforcing_before_the_first_socket(agent: Unit) -> None:
-    """At boot a socket that PID 1 binds is refused: portwatch was there before."""
-    early = Unit("early.socket")
-    assert early.show("ActiveState") == "failed"
-    assert "Permission denied" in early.log
-
-
 def test_a_unit_is_refused_and_explained_by_name(agent: Unit) -> None:
     """A bind of another unit's port fails, and the journal names unit and constraint; the unit that
     the port is kept for has it."""
     assert is_refused()
-    event = eventually(
-        lambda: next(
-            (
-                one
-                for one in agent.events
-                if one["kind"] == "violation" and one["workload"].get("unit") == "stranger.service"
-            ),
-            None,
-        )
-    )
-    assert (event["constraint"], event["bind"]["port"]) == ("favoured-has-it", 28000)
+    event = agent.wait_for_event(kind="violation", workload="stranger.service", port="28000")
+    assert (event["verdict"], event["constraint"]) == ("denied", "favoured-has-it")
+    explained = run("portwatch", "explain", "--unit", "stranger.service", "--port", "28000/tcp")
+    assert "denied by favoured-has-it" in explained.stdout
+    assert "28000-28099 are favoured.service's" in explained.stdout
     assert Unit("favoured.service").call("start") == 0
 
 

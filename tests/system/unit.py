@@ -72,6 +72,23 @@ class Unit:
         return run("journalctl", "-b", "-o", "cat", "--no-pager", "-u", self.name).stdout
 
     @property
-    def events(self) -> list[dict[str, Any]]:
-        """The events among that."""
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+    def events(self) -> list[dict[str, str]]:
+        """What it has told since the boot: the journal's PORTWATCH_ fields, their names in lower
+        case."""
+        done = run("journalctl", "-b", "-q", "--all", "-o", "json", "-u", self.name)
+        prefix = "PORTWATCH_"
+        entries = (json.loads(line) for line in done.stdout.splitlines())
+        told = (
+            {name.removeprefix(prefix).lower(): entry[name] for name in entry if prefix in name}
+            for entry in entries
+        )
+        return [one for one in told if one]
+
+    def wait_for_event(self, **fields: str) -> dict[str, str]:
+        """The latest event with these fields."""
+        return eventually(
+            lambda: next(
+                (one for one in reversed(self.events) if fields.items() <= one.items()), None
+            ),
+            what=str(fields),
+        )
