@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.request
@@ -29,14 +30,20 @@ def eventually(probe: Callable[[], Any], within: float = 30.0, what: str = "") -
     return answer
 
 
-def metric(sample: str) -> float:
-    """One sample of the agent's, named with its labels; -1 where it does not answer."""
+def metric(name: str, **labels: str) -> float:
+    """The sum of the agent's samples of that name that have these labels; -1 where there are none,
+    or it does not answer."""
+    wanted = {f'{label}="{value}"' for label, value in labels.items()}
     try:
         with urllib.request.urlopen(METRICS, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return -1
-    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{sample} ")), -1)
+    samples = (re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines)
+    found = [
+        float(one[2]) for one in samples if one and wanted <= set((one[1] or "").split(","))
+    ]
+    return sum(found) if found else -1
 
 
 class Unit:
