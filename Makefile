@@ -7,11 +7,12 @@ APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bp
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
 KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
 SYSTEM_KERNELS := 6.1 6.12
+SYSTEM_APT_PACKAGES := vagrant mmdebstrap debian-archive-keyring dpkg-dev
 
-.PHONY: help setup run demo test test-guests test-system fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-guests test-system test-system-guests fuzz deb bench grafana lint format clean
 
 help: ## print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
@@ -33,7 +34,12 @@ test: setup lint ## every test, kernel tests included (as root)
 test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
 	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
 
-test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
+test-system: setup ## the package with systemd, on this kernel: install, upgrade, boot, purge (as root)
+	@scripts/packages $(SYSTEM_APT_PACKAGES)
+	$(VENV)/bin/python -m pytest -q tests/system/test_vagrantfile.py
+	tests/system/room/run
+
+test-system-guests: setup ## the same in guests that boot with it; SYSTEM_KERNELS="6.1" chooses
 	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
 
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
