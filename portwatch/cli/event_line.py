@@ -32,6 +32,8 @@ def _words(event: dict[str, Any]) -> str:
         return _collision(event)
     if kind == "policy":
         return _policy(event)
+    if kind == "hook":
+        return f"hook {event['hook']}: {event['result']}"
     if kind == "lost":
         return f"{event['count']} events did not fit and were only counted"
     return f"{kind} {event}"
