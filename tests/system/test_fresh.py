@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 
-from unit import Unit, eventually, metric, run
+from unit import Unit, metric, run
 
 from portwatch import __version__
 

@@ -31,4 +31,6 @@ def test_no_file_is_left() -> None:
 
 def test_no_unit_is_left() -> None:
     """systemd knows none of its units, running or failed."""
-    assert run("systemctl", "list-units", "--all", "--plain", "--no-legend", "portwatch*").stdout == ""
+    assert (
+        run("systemctl", "list-units", "--all", "--plain", "--no-legend", "portwatch*").stdout == ""
+    )

@@ -14,7 +14,7 @@ PINS = Path("/sys/fs/bpf/portwatch")
 BPFFS = PINS.parent
 EACCES = "13"
 HEALED_SECONDS = 10
-KEPT_CAPABILITIES = {"cap_bpf": 39, "cap_sys_ptrace": 19, "cap_dac_read_search": 2}
+KEPT_CAPABILITIES = {"cap_bpf": 39, "cap_dac_read_search": 2}
 
 
 def is_refused() -> bool:
@@ -37,7 +37,7 @@ def test_a_unit_is_refused_and_explained_by_name(agent: Unit) -> None:
 
 
 def test_the_agent_keeps_what_it_needs(agent: Unit) -> None:
-    """The long-lived process has three capabilities and a filter on bpf(), and no way to more."""
+    """The long-lived process has two capabilities and a filter on bpf(), and no way to more."""
     status = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{agent.pid}/status").read_text().splitlines()
     )

@@ -23,7 +23,9 @@ def test_the_vagrantfile_is_valid(tmp_path: Path) -> None:
 
 def test_the_steps_are_scripts() -> None:
     """Every step that it names is a script that bash can read."""
-    (steps,) = re.findall(r"^  \[(.*)\]\.each do \|step\|", (ROOT / "Vagrantfile").read_text(), re.M)
+    (steps,) = re.findall(
+        r"^  \[(.*)\]\.each do \|step\|", (ROOT / "Vagrantfile").read_text(), re.M
+    )
     names = re.findall(r'"(\w+)"', steps)
     assert names == ["portwatch", "samples", "prometheus", "grafana"]
     for name in names:

@@ -40,9 +40,7 @@ def metric(name: str, **labels: str) -> float:
     except OSError:
         return -1
     samples = (re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines)
-    found = [
-        float(one[2]) for one in samples if one and wanted <= set((one[1] or "").split(","))
-    ]
+    found = [float(one[2]) for one in samples if one and wanted <= set((one[1] or "").split(","))]
     return sum(found) if found else -1
 
 
