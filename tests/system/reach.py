@@ -1,5 +1,4 @@
-"""Opens each path for writing, connects to it where it is a socket; exit status 1 where that works for
-any."""
+"""Opens each path for writing, or connects to it; exit status 1 where that works for any."""
 
 import os
 import socket

@@ -41,7 +41,7 @@ def probe() -> Iterator[Unit]:
 
 
 def test_out_of_reach(probe: Unit) -> None:
-    """It can write no file of the machine's and no other process's memory, nor give orders to systemd,
-    also not by way of PID 1's file system."""
+    """It can write no file of the machine's and no other process's memory, nor give orders to
+    systemd, also not by way of PID 1's file system."""
     assert probe.call("start") == 0, probe.log
     assert not any(Path(path).exists() for path in ("/root/direct", "/etc/direct", "/etc/indirect"))

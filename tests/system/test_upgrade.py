@@ -12,8 +12,8 @@ NEWER = Path("/job/newer.deb")
 
 
 def test_upgrade_under_load(agent: Unit, storm: BindLoop) -> None:
-    """Every program is another one on the same link, the agent is a new one, no count went back, and
-    no bind got through."""
+    """Every program is another one on the same link, the agent is a new one, no count went back,
+    and no bind got through."""
     before, links, programs = agent.pid, pinned("link"), pinned("prog")
     denied = count_denied()
     assert denied > 0

@@ -15,8 +15,8 @@ def made(root: Path, path: str) -> int:
 
 
 def test_the_way_is_learned_from_what_is_found(tmp_path: Path) -> None:
-    """The first cgroup that is here tells what the kernel's paths begin with; then all are told, also
-    those that have gone."""
+    """The first cgroup that is here tells what the kernel's paths begin with; then all are told,
+    also those that have gone."""
     number = made(tmp_path, "system.slice/a.service")
     paths = SubtreePaths(CgroupTree(tmp_path))
     assert paths.ours("/lxc/one/system.slice/gone.service", number + 1000) is None
