@@ -5,11 +5,13 @@ VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
-KERNELS := 5.10 5.10+lsm 6.1 6.12 7.2
+GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
+KERNELS := $(GUESTS) native
+SUITES := bookworm trixie sid
 SYSTEM_KERNELS := 6.1 6.12
 SYSTEM_APT_PACKAGES := vagrant mmdebstrap debian-archive-keyring dpkg-dev
 
-.PHONY: help setup run demo test test-guests test-system test-system-guests fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-kernels test-system test-system-guests test-distributions fuzz deb bench grafana lint format clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,10 +31,10 @@ demo: setup ## a tour on this machine in a scratch cgroup
 test: setup lint ## every test, kernel tests included (as root)
 	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
-	tests/guest/run 6.12 -m guest
+	tests/guest/kernels --smoke $(GUESTS)
 
-test-guests: setup ## the kernel tests in guests, two at once; KERNELS="5.10 6.12" chooses
-	@printf '%s\n' $(KERNELS) | xargs -P 2 -I{} tests/guest/run {}
+test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
+	tests/guest/kernels $(KERNELS)
 
 test-system: setup ## the package with systemd, on this kernel: install, upgrade, boot, purge (as root)
 	@scripts/packages $(SYSTEM_APT_PACKAGES)
@@ -41,6 +43,9 @@ test-system: setup ## the package with systemd, on this kernel: install, upgrade
 
 test-system-guests: setup ## the same in guests that boot with it; SYSTEM_KERNELS="6.1" chooses
 	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
+
+test-distributions: ## the package built, installed and tried in fresh Debians; SUITES chooses
+	@for suite in $(SUITES); do tests/distributions/run $$suite || exit; done
 
 fuzz: setup ## 100,000 mutated policies: none may cost a traceback, much time or memory
 	@$(VENV)/bin/python tests/fuzz_policies.py

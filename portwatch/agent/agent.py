@@ -6,34 +6,34 @@ kernel as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import sizeof
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from portwatch.agent.cgroup_keeper import CgroupChange
-from portwatch.agent.clock import Clock, iso
+from portwatch.agent.clock import Clock
 from portwatch.agent.events.collision_reports import CollisionReports
-from portwatch.agent.events.format import Event, EventFormat
+from portwatch.agent.events.format import EventFormat
 from portwatch.agent.events.hub import EventHub, socket_path
-from portwatch.agent.events.suppressed import SECOND_NS, SuppressedTail
+from portwatch.agent.events.suppressed import SuppressedTail
+from portwatch.agent.events.tails import Tails
+from portwatch.agent.events.teller import Emit, EventTeller
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.memory import give_back_freed
 from portwatch.agent.policy_keeper import PolicyKeeper
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
+from portwatch.agent.signals import Signals
 from portwatch.agent.state import AgentState
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
 from portwatch.kernel.pins import PinDir
-from portwatch.kernel.readings import Readings, ViolationCount
+from portwatch.kernel.readings import Readings
 from portwatch.kernel.ringbuf import RingReader
 from portwatch.kernel.told import ToldRanges
 from portwatch.node.paths import HostPaths
@@ -48,8 +48,6 @@ BUSY_SECONDS = 3.0
 every REST_SECONDS."""
 
 RESCAN_SECONDS = 60.0
-TAILS_AT_ONCE = 200
-Emit = Callable[[Event, bytes], None]
 
 
 class SideWork(Protocol):
@@ -89,41 +87,42 @@ class Agent:
         self._readings = readings
         self._state = state
         self._containers = containers
-        self._emit_outside = emit
         self._clock = clock or Clock()
         self._selector = selectors.DefaultSelector()
-        self._tail = SuppressedTail(ToldRanges(pin_dir.open_map("told")))
-        self._tails: list[tuple[ViolationCount, int]] = []
+        self._hub = EventHub(socket_path(path), self._selector)
+        self._teller = EventTeller(state, self._hub, emit, self._clock)
+        self.tell = self._teller.tell
+        tail = SuppressedTail(ToldRanges(pin_dir.open_map("told")))
+        self._tails = Tails(tail, readings, publisher.names, self._teller, self._clock)
         self._format = EventFormat(
             publisher,
             host or HostPaths(),
             ProcessTable(host or HostPaths()),
             self._clock,
-            self._tail.count_of,
+            tail.count_of,
         )
         self._host = host or HostPaths()
         self._service = service or ServiceManager()
         self._beside: Sequence[SideWork] = ()
-        self._stopping = False
+        self._signals = Signals(self._want_reload)
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
         self._next_look = self._busy_until = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
-        self._hub = EventHub(socket_path(path), self._selector)
         self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
         self._collisions = CollisionReports(
-            readings, publisher.workloads, self._format, self._selector, self._tell
+            readings, publisher.workloads, self._format, self._selector, self.tell
         )
         self._surveys = SurveyRuns(
             str(path),
             max_series,
             self._selector,
             state,
-            self._tell,
+            self.tell,
             self._collisions.surveyed,
             lambda: publisher.workloads.book.dump(containers.containers),
             signs=self._signs_of_change,
@@ -134,7 +133,7 @@ class Agent:
             state,
             self._clock,
             self._selector,
-            self._tell,
+            self.tell,
             self._policy_changed,
         )
         publisher.slots.log_binds(log_binds)
@@ -149,7 +148,7 @@ class Agent:
 
     def run(self, beside: Sequence[SideWork] = ()) -> None:
         """Serve until SIGINT or SIGTERM, or an error of what is done `beside` in the same loop."""
-        self._listen_to_signals()
+        self._signals.join(self._selector)
         for source, handle in (
             (self._events, self._read_events),
             (self._cgroup_events, self._read_cgroup_events),
@@ -163,8 +162,8 @@ class Agent:
             work.join(self._selector)
         self._service.ready(self._status())
         give_back_freed()
-        while not self._stopping:
-            ready = self._selector.select(0 if self._tails else self._pause())
+        while not self._signals.stopping:
+            ready = self._selector.select(0 if self._tails.waiting else self._pause())
             if ready:
                 self._busy_until = time.monotonic() + BUSY_SECONDS
             for key, _ in ready:
@@ -172,7 +171,7 @@ class Agent:
             self._tick()
             for work in beside:
                 work.tick()
-            self._tell_tails()
+            self._tails.tell_some()
         self._service.stopping()
         self._drain()
 
@@ -199,21 +198,9 @@ class Agent:
         self._cgroup_events.close()
         self._selector.close()
 
-    def _listen_to_signals(self) -> None:
-        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        self._selector.register(read_end, selectors.EVENT_READ, lambda: os.read(read_end, 512))
-
-        def on_stop(_number: int, _frame: FrameType | None) -> None:
-            self._stopping = True
-
-        def on_reload(_number: int, _frame: FrameType | None) -> None:
-            self._service.reloading()
-            self._policy.want_reload()
-
-        signal.signal(signal.SIGINT, on_stop)
-        signal.signal(signal.SIGTERM, on_stop)
-        signal.signal(signal.SIGHUP, on_reload)
+    def _want_reload(self) -> None:
+        self._service.reloading()
+        self._policy.want_reload()
 
     def _signs_of_change(self) -> object:
         """Binds, cgroups and sockets so far: as before, and nobody has begun or ended to listen;
@@ -239,9 +226,9 @@ class Agent:
         if raw.kind == layout.EVENT_VIOLATION:
             event = self._format.violation(raw)
             if event is not None:
-                self._emit(event)
+                self._teller.emit(event)
         elif raw.kind != layout.EVENT_COLLISION and raw.count:
-            self._emit(self._format.bind(raw))
+            self._teller.emit(self._format.bind(raw))
 
     def _read_cgroup_events(self) -> None:
         """All that the ring holds at once: one look at each place, one turn with the lock."""
@@ -273,7 +260,6 @@ class Agent:
         now = time.monotonic()
         if self._policy.tick(now):
             self._service.ready(self._status())
-        give_back_freed()
         self._service.alive(now)
         self._surveys.tick(now)
         self._collisions.tick(now)
@@ -289,7 +275,7 @@ class Agent:
         totals = self._readings.totals()
         lost = totals.events_lost + totals.binds_untold
         if lost > self._lost_told:
-            self._tell({"kind": "lost", "count": lost - self._lost_told})
+            self.tell({"kind": "lost", "count": lost - self._lost_told})
             self._lost_told = lost
         if totals.cgroup_events_lost != self._cgroup_events_lost or now >= self._next_rescan:
             self._cgroup_events_lost = totals.cgroup_events_lost
@@ -300,27 +286,7 @@ class Agent:
             counted |= {key.workload for key in self._readings.collisions()}
             self._publisher.workloads.forget(counted)
             give_back_freed()
-        untold = totals.events_suppressed + totals.events_lost
-        if not self._tails and self._tail.due(untold):
-            counts = self._readings.violations()
-            self._tails = list(self._tail.tails(counts, self._clock.boot_ns()))
-
-    def _tell_tails(self) -> None:
-        """Some of them: the kernel's own events are not to wait behind thousands."""
-        names = self._publisher.names
-        for entry, count in self._tails[:TAILS_AT_ONCE]:
-            self._emit(
-                {
-                    "time": iso(self._clock.wall_ns()),
-                    "kind": "violation",
-                    "verdict": entry.verdict,
-                    "constraint": names.text(entry.constraint),
-                    "bind": {"protocol": entry.protocol, "port": entry.port},
-                    "workload": {"name": names.text(entry.workload)},
-                    "count": count,
-                }
-            )
-        del self._tails[:TAILS_AT_ONCE]
+        self._tails.look(totals)
 
     def _drain(self) -> None:
         """Tell what is in the buffer already, and the tails of bursts, before the end."""
@@ -328,28 +294,12 @@ class Agent:
         while self._read_events():
             pass
         self._collisions.close()
-        over_by_now = self._clock.boot_ns() + SECOND_NS
-        self._tails += self._tail.tails(self._readings.violations(), over_by_now)
-        while self._tails:
-            self._tell_tails()
+        self._tails.tell_all()
 
     def _status(self) -> str:
         state = self._state
         said = f"{state.source} in force ({state.mode}), generation {state.generation}"
         return said if state.last_load_successful else f"{said}; the policy's files were refused"
-
-    def tell(self, event: dict[str, Any]) -> None:
-        """Tell of something that happened now."""
-        self._tell(event)
-
-    def _tell(self, event: dict[str, Any]) -> None:
-        self._emit({"time": iso(self._clock.wall_ns()), **event})
-
-    def _emit(self, event: Event) -> None:
-        self._state.events[event["kind"]] += 1
-        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        self._hub.publish(line)
-        self._emit_outside(event, line)
 
 
 def _change(record: layout.CgroupEvent) -> CgroupChange:

@@ -19,7 +19,7 @@ from portwatch.agent.workload_names import WorkloadNames
 from portwatch.errors import PolicyError, Problem
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
-from portwatch.kernel.foreign import others_run_after, own_programs
+from portwatch.kernel.foreign import Chain, chains, others_run_after, own_programs
 from portwatch.kernel.generations import GENERATION_OFFSETS, forget_all_but
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.loading import link_target
@@ -53,6 +53,7 @@ class Publisher:
         self._maps: dict[str, BpfMap] = {
             name: pin_dir.open_map(name) for name in GENERATION_OFFSETS
         }
+        self._chains: tuple[Chain, ...] = ()
         self._names_map = pin_dir.open_map("names")
         self.names = Names(self._names_map)
         self.workloads = WorkloadNames(self._live, self.names, book or ContainerBook())
@@ -114,8 +115,10 @@ class Publisher:
             return
         cgroup = self._tree.mount_point / path.lstrip("/")
         try:
-            if others_run_after(cgroup, self._tree.mount_point, own_programs(self._pin_dir)):
+            found = chains(cgroup, self._tree.mount_point)
+            if found != self._chains and others_run_after(found, own_programs(self._pin_dir)):
                 self.slots.add_flags(layout.CONTROL_FOREIGN)
+            self._chains = found
         except PermissionError:  # who may not look takes it that there are some
             self.slots.add_flags(layout.CONTROL_FOREIGN)
         except OSError:

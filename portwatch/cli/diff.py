@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     help="Print every change: listeners on ports that the kernel picked, and where only the "
     "constraint or the errno is another.",
 )
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Look for every change, however long it takes; else the search ends after some seconds, "
+    "and says so where it did.",
+)
 @pin_dir_option
 @json_option
-def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) -> None:
+def diff(
+    paths: tuple[Path, ...], show_all: bool, thorough: bool, pin_dir: Path, as_json: bool
+) -> None:
     """Say which workloads, ports and addresses change verdict from the policy OLD to NEW, however
     they are written. Without OLD, from the policy in the kernel.
 
@@ -36,6 +44,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
     from portwatch.agent.identity.account_words import accounts_of
     from portwatch.cli.patience import patience
     from portwatch.policy.difference.difference import Difference
+    from portwatch.policy.difference.effort import QUICK, THOROUGH
     from portwatch.policy.source.load import load_policy
     from portwatch.policy.tables.compile import compile_policy
 
@@ -47,7 +56,7 @@ def diff(paths: tuple[Path, ...], show_all: bool, pin_dir: Path, as_json: bool) 
         for policy in (old, new):
             accounts = accounts_of(policy)
             compile_policy(policy, accounts)  # refuses what no kernel would take
-        difference = Difference(old, new, accounts)
+        difference = Difference(old, new, accounts, THOROUGH if thorough else QUICK)
     if as_json:
         from portwatch.cli.difference_facts import difference_facts
 

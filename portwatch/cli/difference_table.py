@@ -111,7 +111,7 @@ def _summary(
     difference: Difference, main: Sequence[Region], rest: Sequence[Region], shown: int
 ) -> str:
     if not difference.regions and not difference.is_complete:
-        return "no difference was found, but not all that may be were looked for"
+        return "no difference was found, but not all that may be were looked for (--thorough)"
     if not difference.regions:
         return "no difference: the two policies decide alike everywhere"
     counts = {title: len(found) for title, found in _titled(main)}
@@ -124,7 +124,7 @@ def _summary(
         text += f"; {len(rest) - listeners:,} where only the constraint or the errno is another"
     if not difference.is_complete:
         less = " of only the constraint or the errno" if difference.has_all_verdicts else ""
-        text += f"; not all changes{less} were looked for"
+        text += f"; not all changes{less} were looked for (--thorough)"
     if shown < len(difference.regions):
         text += f"; {len(difference.regions) - shown:,} not shown (--all)"
     return text

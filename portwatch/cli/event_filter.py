@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from portwatch.agent.events.kinds import EVENT_KINDS
 from portwatch.cli.since import iso_seconds, since_option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-KINDS = ("violation", "bind", "collision", "listener", "policy", "lost")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def filter_options(command: Command) -> Command:
         click.option(
             "--kind",
             "kinds",
-            type=click.Choice(KINDS),
+            type=click.Choice(EVENT_KINDS),
             multiple=True,
             help="Only this; repeatable.",
         ),

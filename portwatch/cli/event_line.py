@@ -33,7 +33,8 @@ def _words(event: dict[str, Any]) -> str:
     if kind == "policy":
         return _policy(event)
     if kind == "hook":
-        return f"hook {event['hook']}: {event['result']}"
+        said = {"gone": "detached by somebody else", "restored": "attached again"}
+        return f"hook {event['hook']} {said[event['result']]}"
     if kind == "lost":
         return f"{event['count']} events did not fit and were only counted"
     return f"{kind} {event}"

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -41,8 +43,30 @@ COMPLETE = "_PORTWATCH_COMPLETE"
 """By this variable a shell asks click for completions, with no arguments."""
 
 
+class _ReaderGone(Exception):
+    """What BrokenPipeError is called on its way through click, which would make it an exit of 1."""
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as err:
+        raise _ReaderGone from err
+
+
 class LazyGroup(click.Group):
     """Imports a command when it is called."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """As click does, which prints `--help` here."""
+        with _past_click():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does."""
+        with _past_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a user's way."""
@@ -117,9 +141,12 @@ def _run(arguments: list[str]) -> int:
         err.show()
         return EXIT_USAGE
     except PortwatchError as err:
-        _show(err, as_json="--json" in arguments)
+        try:
+            _show(err, as_json="--json" in arguments)
+        except BrokenPipeError:
+            _discard_output()
         return err.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGone):
         # The reader of our output went away, as `| head` does: not our failure.
         _discard_output()
         return 0

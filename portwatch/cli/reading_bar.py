@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import click
 
@@ -37,7 +38,8 @@ def reading_bar(label: str, total_bytes: int | None) -> Iterator[Callable[[int],
                 shown[0](more)
             elif time.monotonic() - begun > AFTER_SECONDS:
                 stack.callback(_wipe)  # after the bar's own end, which is a new line
-                bar = click.progressbar(length=total_bytes, label=label, file=sys.stderr)
+                # click before 8.2 does not say what it is
+                bar: Any = click.progressbar(length=total_bytes, label=label, file=sys.stderr)
                 shown.append(stack.enter_context(bar).update)
                 shown[0](read)
 

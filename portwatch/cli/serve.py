@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portwatch.agent.agent import Agent, Emit, SideWork
+from portwatch.agent.agent import Agent, SideWork
 from portwatch.agent.clock import Clock
+from portwatch.agent.events.teller import Emit
 from portwatch.agent.hook_watch import Begin, HookWatch
 from portwatch.agent.identity.container_asking import names_containers
 from portwatch.agent.identity.container_watch import ContainerWatch

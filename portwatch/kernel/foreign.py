@@ -18,22 +18,36 @@ from portwatch.kernel.pins import PinDir
 MAX_PROGRAMS = 64  # as many as the kernel lets be attached to one cgroup and hook
 
 
-def others_run_after(cgroup: Path, root: Path, own: Iterable[int]) -> bool:
-    """Whether a program that is not among `own` (ids) runs after ours, which are on `cgroup`.
+Chain = tuple[tuple[int, ...], ...]
+"""The ids of the programs on a cgroup, and on each of its ancestors in turn, in the order in which
+they run."""
+
+
+def chains(cgroup: Path, root: Path) -> tuple[Chain, ...]:
+    """The programs that a bind in `cgroup` runs through, one chain for each bind hook.
 
     `root` is where the hierarchy is mounted. Attached as links or not: both are seen.
     """
+    path = [cgroup]
+    while path[-1] != root and root in path[-1].parents:
+        path.append(path[-1].parent)
+    return tuple(
+        tuple(tuple(_attached(one, attach_type)) for one in path)
+        for attach_type in (ATTACH_INET4_BIND, ATTACH_INET6_BIND)
+    )
+
+
+def others_run_after(found: Iterable[Chain], own: Iterable[int]) -> bool:
+    """Whether a program that is not among `own` (ids) runs after ours, which come first in each
+    chain."""
     ours = {_tag(number) for number in own}
-    for attach_type in (ATTACH_INET4_BIND, ATTACH_INET6_BIND):
-        beside = [_tag(number) for number in _attached(cgroup, attach_type)]
-        last_own = max((i for i, tag in enumerate(beside) if tag in ours), default=-1)
-        if len(beside) > last_own + 1:
+    for beside, *above in found:
+        tags = [_tag(number) for number in beside]
+        last_own = max((i for i, tag in enumerate(tags) if tag in ours), default=-1)
+        if len(tags) > last_own + 1:
             return True
-        above = cgroup
-        while above != root and root in above.parents:
-            above = above.parent
-            if any(_tag(number) not in ours for number in _attached(above, attach_type)):
-                return True
+        if any(_tag(number) not in ours for numbers in above for number in numbers):
+            return True
     return False
 
 

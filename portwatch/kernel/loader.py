@@ -22,7 +22,7 @@ from portwatch.kernel import layout, libbpf, maps
 from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.btf import KernelTypes
 from portwatch.kernel.compiler import compile_files
-from portwatch.kernel.hook_runs import runs_kept
+from portwatch.kernel.hook_history import keep_reattached, runs_kept
 from portwatch.kernel.hooks import HOOKS, Hook, Place, wanted_hooks
 from portwatch.kernel.loading import (
     COMPILER_FLAGS,
@@ -145,17 +145,19 @@ class _Load:
                     raise
                 log.warning("going without %s: %s", hook.name, err)
                 del self.programs[hook.name]
-        hook_runs = BpfMap(self.descriptors["hook_runs"], "hook_runs")
+        history = BpfMap(self.descriptors["hook_history"], "hook_history")
         for hook, fd in self.loaded:
-            with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+            with runs_kept(history, self.pin_dir.programs / hook.name):
                 if hook.name in missing:
+                    if self.was_detached(hook):
+                        keep_reattached(history, hook.name)
                     _pin_anew(missing[hook.name], self.pin_dir.links / hook.name)
                 elif hook.is_cgroup:
                     self.replace(hook, fd)
                 _pin_anew(fd, self.pin_dir.programs / hook.name)
         for hook in HOOKS:
             if hook.name not in self.programs:  # from a load that wanted it
-                with runs_kept(hook_runs, self.pin_dir.programs / hook.name):
+                with runs_kept(history, self.pin_dir.programs / hook.name):
                     (self.pin_dir.links / hook.name).unlink(missing_ok=True)
                     (self.pin_dir.programs / hook.name).unlink(missing_ok=True)
 
@@ -167,6 +169,11 @@ class _Load:
         """Only a cgroup's link can have its program replaced."""
         target = link_target(self.pin_dir, hook)
         return hook.is_cgroup and target == self.cgroup.stat().st_ino
+
+    def was_detached(self, hook: Hook) -> bool:
+        """Whether an earlier load attached it, and somebody else has undone that."""
+        was_here = (self.pin_dir.programs / hook.name).exists()
+        return hook.is_cgroup and was_here and link_target(self.pin_dir, hook) is None
 
     def replace(self, hook: Hook, fd: int) -> None:
         path = str(self.pin_dir.links / hook.name)

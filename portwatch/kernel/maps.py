@@ -138,8 +138,8 @@ MAPS: dict[str, MapSpec] = {
         libbpf.F_NO_PREALLOC,
         "16 MiB of policy text, two policies",
     ),
-    "hook_runs": MapSpec(
-        libbpf.MAP_HASH, HOOK_NAME_BYTES, 16, 64, libbpf.F_NO_PREALLOC, "twice as many as hooks"
+    "hook_history": MapSpec(
+        libbpf.MAP_HASH, HOOK_NAME_BYTES, 24, 64, libbpf.F_NO_PREALLOC, "twice as many as hooks"
     ),
     "meta": MapSpec(libbpf.MAP_ARRAY, 4, sizeof(layout.Meta), 1, 0, "what is loaded here"),
     "grace": MapSpec(

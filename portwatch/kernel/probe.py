@@ -6,6 +6,7 @@ decides (`bpftool feature probe` was seen to report helpers that the verifier re
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import socket
@@ -32,7 +33,10 @@ from portwatch.kernel.hooks import (
 from portwatch.kernel.kernel_fields import Fields, fields_of
 from portwatch.kernel.mounts import active_lsms
 
+HELPER_MAP_LOOKUP = 1
 HELPER_CURRENT_TASK = 35
+HELPER_SPIN_LOCK = 93
+HELPER_SPIN_UNLOCK = 94
 HELPER_PROBE_READ_USER = 112
 HELPER_CURRENT_TASK_BTF = 158
 HELPER_COARSE_CLOCK = 160
@@ -41,6 +45,8 @@ HELPER_SET_RETVAL = 187
 
 OLDEST_KERNEL = (5, 10)
 POST_DENY_SINCE = (5, 17)
+
+SO_NETNS_COOKIE = 71
 
 Trial = Callable[[KernelTypes, Fields], bool]
 
@@ -115,9 +121,44 @@ def _tries_process_details(_types: KernelTypes, _fields: Fields) -> bool:
 
 
 def _tries_lsm(types: KernelTypes, _fields: Fields) -> bool:
-    """A program would load and attach, and never be called, where `bpf` is not among the LSMs."""
+    """A program would load and attach, and never be called, where `bpf` is not among the LSMs;
+    and it has to count violations, which are behind locks that 5.10 keeps from it."""
     target = types.function("bpf_lsm_socket_listen")
-    return "bpf" in active_lsms() and _loads([], PROGRAM_LSM, ATTACH_LSM, target, result=0)
+    if "bpf" not in active_lsms():
+        return False
+    try:
+        violations = maps.create("violations")
+    except OSError:
+        return False
+    try:
+        return _loads(_locking(violations), PROGRAM_LSM, ATTACH_LSM, target, result=0)
+    finally:
+        os.close(violations)
+
+
+def _locking(violations: int) -> list[bytes]:
+    """Find an entry, and take and leave its lock."""
+    key_bytes = ctypes.sizeof(layout.ViolationKey)
+    zeros = [
+        _instruction(0x72, register=10, offset=-at)  # *(u8 *)(r10 - at) = 0
+        for at in range(1, key_bytes + 1)
+    ]
+    find = [
+        _instruction(0x18, register=1, source=1, immediate=violations),
+        _instruction(0),  # the address of a map takes two
+        _instruction(0xBF, register=2, source=10),
+        _instruction(0x07, register=2, immediate=-key_bytes),
+        _instruction(0x85, immediate=HELPER_MAP_LOOKUP),
+    ]
+    lock = [
+        _instruction(0x07, register=0, immediate=layout.Violation.lock.offset),
+        _instruction(0xBF, register=6, source=0),
+        _instruction(0xBF, register=1, source=6),
+        _instruction(0x85, immediate=HELPER_SPIN_LOCK),
+        _instruction(0xBF, register=1, source=6),
+        _instruction(0x85, immediate=HELPER_SPIN_UNLOCK),
+    ]
+    return [*zeros, *find, _instruction(0x15, offset=len(lock)), *lock]  # skipped where r0 == 0
 
 
 def _tries_function_exit(types: KernelTypes, _fields: Fields) -> bool:
@@ -146,6 +187,16 @@ def _tries_socket_storage(_types: KernelTypes, _fields: Fields) -> bool:
     return bool(result == 0)
 
 
+def _tries_netns_cookie(_types: KernelTypes, _fields: Fields) -> bool:
+    """Whether the agent can learn which network namespace the hooks are to take for the host's."""
+    with socket.socket() as probed:
+        try:
+            probed.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return False
+    return True
+
+
 _TRIALS: dict[Feature, Trial] = {
     Feature.SET_RETVAL: _tries_set_retval,
     # The one thing that no load can show: the kernel ignores the refusal's clean-up.
@@ -157,6 +208,7 @@ _TRIALS: dict[Feature, Trial] = {
     Feature.FUNCTION_EXIT: _tries_function_exit,
     Feature.TASK_PT_REGS: _tries_task_pt_regs,
     Feature.SOCKET_STORAGE: _tries_socket_storage,
+    Feature.NETNS_COOKIE: _tries_netns_cookie,
     Feature.PROCESS_DETAILS: _tries_process_details,
 }
 

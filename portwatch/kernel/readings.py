@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from portwatch.kernel import layout, libbpf
-from portwatch.kernel.hook_runs import past_runs
+from portwatch.kernel.hook_history import HookHistory, hook_histories
 from portwatch.kernel.hooks import HOOKS
 from portwatch.kernel.loading import link_target, read_meta
 from portwatch.kernel.pins import PinDir
@@ -99,7 +99,7 @@ class ObservedBind:
 @dataclass(frozen=True)
 class HookState:
     """One hook: its program loaded or not, attached or not; runs and their time in ns where BPF
-    statistics are on."""
+    statistics are on; how often it was attached again after somebody had detached it."""
 
     name: str
     required: bool
@@ -107,6 +107,7 @@ class HookState:
     attached: bool
     runs: int
     run_ns: int
+    reattached: int = 0
 
 
 class Readings:
@@ -118,7 +119,7 @@ class Readings:
         self._violations = pin_dir.open_map("violations")
         self._observed = pin_dir.open_map("observed")
         self._collisions = pin_dir.open_map("collisions")
-        self._hook_runs = pin_dir.open_map("hook_runs")
+        self._hook_history = pin_dir.open_map("hook_history")
         self.features: int = read_meta(pin_dir).features
         control = pin_dir.open_map("control")
         raw = layout.Control.from_buffer_copy(control.get(FIRST) or b"")
@@ -128,7 +129,7 @@ class Readings:
     def close(self) -> None:
         """Give the maps back."""
         maps = (self._counters, self._violations, self._observed, self._collisions)
-        for opened in (*maps, self._hook_runs):
+        for opened in (*maps, self._hook_history):
             opened.close()
 
     def totals(self) -> Totals:
@@ -228,12 +229,17 @@ class Readings:
         """The state of each hook that has a program here, or has to have one; its runs with those
         of the programs that were there before."""
         states = [hook_state(self._pin_dir, hook.name) for hook in HOOKS]
-        past = past_runs(self._hook_runs)
+        past = hook_histories(self._hook_history)
         return [
-            replace(state, runs=state.runs + runs, run_ns=state.run_ns + run_ns)
+            replace(
+                state,
+                runs=state.runs + before.runs,
+                run_ns=state.run_ns + before.run_ns,
+                reattached=before.reattached,
+            )
             for state in states
             if state.loaded or state.required
-            for runs, run_ns in [past.get(state.name, (0, 0))]
+            for before in [past.get(state.name, HookHistory())]
         ]
 
     def missing_hooks(self) -> list[str]:

@@ -33,6 +33,7 @@ WITHOUT: dict[Feature, str] = {
     Feature.POST_DENY: "picked_port",
     Feature.SOCKET_STORAGE: "picked_port",
     Feature.IPV6ONLY: "ipv6only",
+    Feature.NETNS_COOKIE: "host_network",
 }
 
 

@@ -137,6 +137,7 @@ def of_alerts(day: Day) -> dict[str, tuple[str, Answer]]:
         "PortwatchPolicyRefused": ("broken", {series(**agent): 0}),
         "PortwatchWebConfigRefused": ("broken", {series(**agent): 0}),
         "PortwatchHookGone": ("broken", {series(**agent, hook="post_bind6"): 0}),
+        "PortwatchHookDetached": ("healed", {series(**agent, hook="post_bind6"): 1}),
         "PortwatchNotEnforcing": ("broken", {series(**agent): 0}),
         "PortwatchEventsLost": ("broken", {series(**agent): day.lost}),
         "PortwatchSeriesFolded": ("broken", {series(**agent): day.flooded}),

@@ -298,11 +298,16 @@ def test_pipe_that_closes(shared: Sandbox) -> None:
         shared.policy(denying(9001))
         cut = run_command(["sh", "-c", f"{line} | head -c 1"])
         assert cut.stderr == "", command
+        piped = run_command(["bash", "-o", "pipefail", "-c", f"{line} | true"])
+        assert piped.returncode == 0, command
         full = run_command(["sh", "-c", f"{line} > /dev/full"])
         assert full.returncode != 0, command
         assert "Traceback" not in full.stderr, command
         closed = run_command(["sh", "-c", f"{line} >&-"])
         assert "Traceback" not in closed.stderr, command
+    nothing = f"{PORTWATCH} status --json --pin-dir {shared.pin_dir}-no | true"
+    done = run_command(["bash", "-o", "pipefail", "-c", nothing])
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_status_counts_cgroups_by_class(sandbox: Sandbox) -> None:

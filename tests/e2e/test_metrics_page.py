@@ -36,6 +36,7 @@ COUNTERS = {
     "portwatch_events_total": {"kind"},
     "portwatch_events_lost_total": set(),
     "portwatch_events_suppressed_total": set(),
+    "portwatch_hook_reattached_total": {"hook"},
     "portwatch_hook_runs_total": {"hook"},
     "portwatch_hook_run_seconds_total": {"hook"},
     "process_cpu_seconds_total": set(),

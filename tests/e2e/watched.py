@@ -5,7 +5,9 @@ Binds by real processes in scratch cgroups, then everything that goes wrong, and
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -89,6 +91,8 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
 
         policy.write_text("version: 1\nconstraints: [{name: broken, deny: [99999/tcp]}]\n")
         eventually(lambda: prometheus.query("portwatch_policy_last_load_successful == 0"), 20)
+        attached_again = stack.enter_context(ExitStack())
+        attached_again.enter_context(changing(sandbox.pin_dir))  # until then it waits
         (sandbox.pin_dir / "links" / "post_bind6").unlink()
         secured.config.write_text("tls_server_config: {cert_file: nowhere.pem}\n")
         agent.process.send_signal(signal.SIGSTOP)
@@ -100,12 +104,26 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         agent.process.send_signal(signal.SIGCONT)
         day.lost = sandbox.status()["events_lost"]
         day.at["broken"] = prometheus.scraped()
+        attached_again.close()
+        eventually(lambda: prometheus.query("portwatch_hook_reattached_total == 1"), 30, "healed")
+        day.at["healed"] = prometheus.scraped()
 
         agent.process.kill()
         agent.wait()
         down = eventually(lambda: prometheus.query("timestamp(up == 0)"), 20, "a failed scrape")
         day.at["down"] = max(down.values())
         yield day
+
+
+@contextmanager
+def changing(pin_dir: Path) -> Iterator[None]:
+    """Hold the lock of whoever changes the pins."""
+    held = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -176,3 +176,7 @@ class Binder:
 def error_name(number: int) -> str:
     """The errno's name; "ok" for 0."""
     return errno.errorcode.get(number, str(number)) if number else "ok"
+
+
+StartBinder = Callable[..., Binder]
+"""The fixture `start_binder`: in which cgroup, and what else Binder takes."""

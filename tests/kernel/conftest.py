@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from binder import Binder
+from binder import Binder, StartBinder
 from guard import Guard
+from kernel_facts import LOADED, facts_of
 from pinned import DENY
 from scratch import remove_cgroup, temporary_cgroup, temporary_pin_dir
 
 from portwatch.kernel import loading
 from portwatch.kernel.pins import PinDir
 
-StartBinder = Callable[..., Binder]
-
 
 @pytest.fixture(scope="session")
-def loaded() -> Iterator[tuple[PinDir, Path]]:
+def loaded(request: pytest.FixtureRequest) -> Iterator[tuple[PinDir, Path]]:
     """The programs, loaded once and attached to one scratch cgroup, for all tests to share."""
     with temporary_cgroup() as cgroup, temporary_pin_dir() as pin_dir:
         assert loading.ensure_loaded(pin_dir, cgroup), "a fresh load has to run the loader"
+        request.config.stash[LOADED] = facts_of(pin_dir)
         yield pin_dir, cgroup
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from binder import Binder
 from guard import Guard
+from refusals import heard
 from scratch import fresh_name
 
 from portwatch.agent.cgroup_keeper import CgroupChange
@@ -52,7 +53,7 @@ def test_a_new_cgroup_is_classified(guard: Guard, binder: Binder) -> None:
     binder.move(place)
     assert binder.bind(9000) == "ok"
     assert guard.publisher.cgroups.classify("/shop/api") is True
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     assert guard.violations == {("shop", "/shop/api", 9000, "tcp", "denied"): 1}
     assert guard.publisher.cgroups.path_of(place.stat().st_ino) == "/shop/api"
 
@@ -66,7 +67,7 @@ def test_many_new_cgroups_of_many_classes(guard: Guard, binder: Binder) -> None:
     for n in range(N):
         binder.move(guard.make(f"/c{n}"))
         assert guard.publisher.cgroups.classify(f"/c{n}")
-        assert binder.bind(9000 + n) == "EACCES"
+        assert binder.bind(9000 + n) == heard()
         assert binder.bind(9000 + (n + 1) % N) == "ok"
     assert guard.violations == {(f"c{n}", f"/c{n}", 9000 + n, "tcp", "denied"): 1 for n in range(N)}
 
@@ -135,7 +136,7 @@ def test_a_cgroup_made_again_under_its_name(guard: Guard, binder: Binder) -> Non
     assert guard.publisher.cgroups.classify("/shop/api")
     assert old not in keys_of(guard)
     binder.move(again)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     assert guard.publisher.cgroups.path_of(again.stat().st_ino) == "/shop/api"
 
 
@@ -157,7 +158,7 @@ def test_rescan_finds_what_came_and_went(guard: Guard, binder: Binder) -> None:
     assert old_id not in keys_of(guard)
     for place in (again, new):
         binder.move(place)
-        assert binder.bind(9000) == "EACCES"
+        assert binder.bind(9000) == heard()
 
 
 def test_a_superseded_publisher_leaves_the_others_policy_alone(
@@ -203,13 +204,13 @@ def test_a_policy_that_does_not_fit_leaves_the_old_one_live(guard: Guard, binder
         guard.publish(TOO_MUCH, NOBODY)
     assert guard.publisher.slots.generation == live
     binder.move(place)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     assert binder.bind(8001, uid=1) == "ok"
     assert guard.publisher.cgroups.path_of(place.stat().st_ino) == "/shop/api"
     assert set(known(guard)) == {"/", "/shop", "/shop/api"}
     binder.move(guard.make("/shop/new"))
     assert guard.publisher.cgroups.classify("/shop/new")
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     binder.move(guard.cgroup)
     place.rmdir()
     guard.publisher.cgroups.forget("/shop/api")
@@ -223,7 +224,7 @@ def test_a_policy_that_did_not_fit_leaves_nothing_to_the_next(guard: Guard, bind
         guard.publish(TOO_MUCH, NOBODY)
     guard.publish(LOOPBACK)
     said = {n: binder.bind(9000, f"127.0.{n}.1") for n in range(0, 140)}
-    assert said == dict.fromkeys(range(0, 140), "EACCES")
+    assert said == dict.fromkeys(range(0, 140), heard())
     addresses = guard.pin_dir.open_map("addresses")
     assert len(list(addresses.items())) == len(guard.publisher.live.compiled.address_classes)  # type: ignore[union-attr]
     addresses.close()

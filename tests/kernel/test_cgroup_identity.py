@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from binder import Binder
 from guard import Guard
+from refusals import heard
 from test_cgroup_classes import keys_of, known
 
 from portwatch.kernel import layout
@@ -27,7 +28,7 @@ constraints:
   - {name: red, for: {cgroup: /red/**}, deny: [9001]}
   - {name: blue, for: {cgroup: /blue/**}, deny: [9002]}
 """
-RED, BLUE, NONE = ["EACCES", "ok"], ["ok", "EACCES"], ["ok", "ok"]
+RED, BLUE, NONE = [heard(), "ok"], ["ok", heard()], ["ok", "ok"]
 
 
 def said(binder: Binder) -> list[str]:

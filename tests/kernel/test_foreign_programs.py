@@ -16,7 +16,7 @@ from scratch import remove_cgroup
 
 from portwatch.kernel import layout, libbpf, loading
 from portwatch.kernel.features import Feature
-from portwatch.kernel.foreign import others_run_after, own_programs
+from portwatch.kernel.foreign import chains, others_run_after, own_programs
 from portwatch.kernel.hooks import (
     ATTACH_INET4_BIND,
     ATTACH_INET6_BIND,
@@ -154,11 +154,11 @@ def test_a_program_above_has_the_last_word(scratch_cgroup: Path, guard: Guard) -
     below = middle / "below"
     below.mkdir(parents=True)
     own = own_programs(guard.pin_dir)
-    assert not others_run_after(below, scratch_cgroup, own)
+    assert not others_run_after(chains(below, scratch_cgroup), own)
     with attached(scratch_cgroup, ATTACH_INET6_BIND, let_go()):
-        assert others_run_after(below, scratch_cgroup, own)
-        assert not others_run_after(below, middle, own)
-    assert not others_run_after(below, scratch_cgroup, own)
+        assert others_run_after(chains(below, scratch_cgroup), own)
+        assert not others_run_after(chains(below, middle), own)
+    assert not others_run_after(chains(below, scratch_cgroup), own)
 
 
 def test_a_program_without_a_link_is_noticed(scratch_cgroup: Path, guard: Guard) -> None:
@@ -170,11 +170,11 @@ def test_a_program_without_a_link_is_noticed(scratch_cgroup: Path, guard: Guard)
     program = load(PROGRAM_CGROUP_SOCK_ADDR, kind, let_go())
     directory = os.open(scratch_cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        assert not others_run_after(below, scratch_cgroup, own)
+        assert not others_run_after(chains(below, scratch_cgroup), own)
         libbpf.check(lib.bpf_prog_attach(program, directory, kind, ATTACH_ALLOW_MULTI), "attach")
-        assert others_run_after(below, scratch_cgroup, own)
+        assert others_run_after(chains(below, scratch_cgroup), own)
         libbpf.check(lib.bpf_prog_detach2(program, directory, kind), "detach")
-        assert not others_run_after(below, scratch_cgroup, own)
+        assert not others_run_after(chains(below, scratch_cgroup), own)
     finally:
         os.close(program)
         os.close(directory)

@@ -8,8 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from binder import Bind, Binder, Step, error_name
-from conftest import StartBinder
+from binder import Bind, Binder, StartBinder, Step, error_name
 from guard import Guard
 
 from portwatch.kernel import layout

@@ -11,6 +11,8 @@ import pytest
 
 from portwatch.kernel import layout
 
+pytestmark = pytest.mark.native("about the compiler")
+
 HEADER = layout.bpf_directory() / "layout.h"
 RENAMED = {"class_": "class"}  # a word of Python's
 ENUMS = {

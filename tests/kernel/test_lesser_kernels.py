@@ -111,4 +111,4 @@ def test_what_is_lacking_is_named(lesser: tuple[PinDir, Path]) -> None:
     lacking = readings.uncovered().keys() - everything.keys()
     readings.close()
     unseen = {"listen_without_bind", "bind_address_no_port", "sctp", "collision"}
-    assert lacking == unseen | {"errno", "picked_port", "ipv6only"}
+    assert lacking == unseen | {"errno", "picked_port", "ipv6only", "host_network"}

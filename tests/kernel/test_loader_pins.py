@@ -17,6 +17,7 @@ from pinned import (
     put_foreign_map,
     rewrite_meta,
 )
+from refusals import heard
 
 from portwatch.kernel import loading, maps
 from portwatch.kernel.hooks import COLLISION_HOOKS, wanted_hooks
@@ -75,7 +76,7 @@ def test_another_version_replaces_the_programs_in_place(scratch: tuple[Guard, Bi
         for storm in storms:
             storm.close()
 
-    assert {said for result in results for _, said in result} == {"EACCES"}
+    assert {said for result in results for _, said in result} == {heard()}
     after = link_ids(guard.pin_dir)
     assert {hook: link for hook, (link, _) in after.items()} == {
         hook: link for hook, (link, _) in links.items()
@@ -99,13 +100,13 @@ def test_another_cgroup_moves_the_links(
     assert loading.ensure_loaded(guard.pin_dir, other) is False
     assert passes_soon(binder)
     binder.move(other)
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 def test_remove_ends_enforcement_and_leaves_no_trace(scratch: tuple[Guard, Binder]) -> None:
     """After remove() binds pass again, foreign pins are gone with ours, and so is the directory."""
     guard, binder = scratch
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
     put_foreign_map(guard.pin_dir, "policy")
     loading.remove(guard.pin_dir)
     assert not guard.pin_dir.path.exists()

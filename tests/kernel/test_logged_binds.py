@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from binder import Bind, Binder
-from conftest import StartBinder
+from binder import Bind, Binder, StartBinder
 from guard import Guard
 
 from portwatch.kernel import layout

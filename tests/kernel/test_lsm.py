@@ -10,8 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from binder import Binder, Step
-from conftest import StartBinder
+from binder import Binder, StartBinder, Step
 from guard import Guard
 
 from portwatch.kernel.readings import Readings

@@ -17,6 +17,7 @@ from guard import Guard
 from pinned import (
     DENY,
 )
+from refusals import heard
 
 from portwatch.errors import AlreadyRunning, NotLoaded
 from portwatch.kernel.pins import PinDir
@@ -95,7 +96,7 @@ def test_a_swap_waits_for_one_that_runs(guard: Guard, binder: Binder) -> None:
         waited = time.monotonic() - start
         timer.join()
     assert 0.4 <= waited < 5
-    assert binder.bind(9000) == "EACCES"
+    assert binder.bind(9000) == heard()
 
 
 def test_two_publishers_take_turns(guard: Guard, binder: Binder) -> None:
@@ -103,11 +104,11 @@ def test_two_publishers_take_turns(guard: Guard, binder: Binder) -> None:
     other = Guard(guard.pin_dir, guard.cgroup)
     guard.publish(DENY)
     other.publish(DENY.replace("9000", "9001"))
-    assert [binder.bind(port) for port in (9000, 9001)] == ["ok", "EACCES"]
+    assert [binder.bind(port) for port in (9000, 9001)] == ["ok", heard()]
     assert guard.publisher.superseded()
     assert not other.publisher.superseded()
     guard.publish(DENY.replace("9000", "9002"))
-    assert [binder.bind(port) for port in (9000, 9001, 9002)] == ["ok", "ok", "EACCES"]
+    assert [binder.bind(port) for port in (9000, 9001, 9002)] == ["ok", "ok", heard()]
     assert other.publisher.superseded()
     stored = other.publisher.stored()
     assert stored is not None

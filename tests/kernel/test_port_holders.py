@@ -60,6 +60,7 @@ def test_a_listener_comes_first_then_its_connections(binder: Binder) -> None:
     assert states(binder, "tcp", 9002) == []
 
 
+@pytest.mark.since("6.8", "tells of TCP sockets that are bound and no more")
 def test_a_socket_that_is_bound_and_no_more_has_its_port(binder: Binder) -> None:
     """It does not listen and has no peer; the next bind fails because of it all the same."""
     bound(binder, "mine", "tcp", 9000)

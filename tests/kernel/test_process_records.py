@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binder import Bind, Binder
+from binder import Bind, Binder, StartBinder
 from collided import collided_under
-from conftest import StartBinder
 from guard import Guard
 from passing_process import NAME, compile_program, passed, started
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from binder import Answer, Bind, Binder
-from conftest import StartBinder
+from binder import Answer, Bind, Binder, StartBinder
 from guard import Guard, Violations
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -22,6 +21,8 @@ from portwatch.policy.decide import Decision, Endpoint, decide, workload_name
 from portwatch.policy.model import Policy
 from portwatch.policy.words.addresses import BITS, Address
 from portwatch.policy.workload import KnownContainer, Subject
+
+pytestmark = pytest.mark.native("2,250 binds under 75 policies")
 
 SEED = int(os.environ.get("PORTWATCH_TEST_SEED", "20260102"))
 POLICIES = 75

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from binder import Bind, Binder
-from conftest import StartBinder
+import pytest
+from binder import Bind, Binder, StartBinder
 from guard import NO_ACCOUNTS, Guard
 
 from portwatch.policy.decide import Endpoint, decide
@@ -87,6 +87,7 @@ def expected(policy: Policy, bind: Bind, cgroup: str) -> str:
     return decision.errno or "ok"
 
 
+@pytest.mark.native("a storm wants a CPU of its own")
 def test_a_thousand_swaps_under_a_storm(guard: Guard, start_binder: StartBinder) -> None:
     """Of all the binds that four processes make during 1,000 swaps each is explained by one of the
     two policies, none went unjudged, every one is counted with its verdict, and a bind made after

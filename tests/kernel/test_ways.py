@@ -15,6 +15,8 @@ from ways import LISTENS, LOOPBACKS, PORT, SERVER, WAYS, Kind, Variant, family_o
 from portwatch.kernel import layout
 from portwatch.policy.words.addresses import Address
 
+pytestmark = pytest.mark.native("a matrix of 1,500")
+
 CELLS = [
     pytest.param(way.kind, variant, policy, id=f"{way.name} - {variant.text} - {policy}")
     for way in WAYS

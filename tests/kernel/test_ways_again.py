@@ -111,6 +111,7 @@ def test_a_refused_socket_may_try_another_port(guard: Guard, binder: Binder) -> 
     assert guard.verdicts() == {"denied": 2, "allowed": 1}
 
 
+@pytest.mark.needs("POST_DENY")
 def test_a_refused_picked_port_then_listen(guard: Guard, binder: Binder) -> None:
     """A socket that was refused the picked port and listens all the same gets its port from
     listen(), and is recorded."""

@@ -31,6 +31,7 @@ NO_SUCH_OPTION = ("option", "ENOPROTOOPT")  # IP_LOCAL_PORT_RANGE is Linux 6.3's
 NO_MEMORY = ("use up memory",)
 
 
+@pytest.mark.needs("POST_DENY")
 @pytest.mark.parametrize(("protocol", "address"), [("tcp", "127.0.0.1"), ("udp", "::1")])
 def test_choosing_the_port_that_is_picked(
     protocol: str, address: str, guard: Guard, binder: Binder
@@ -117,6 +118,7 @@ def test_a_socket_that_opens_to_ipv4(guard: Guard, binder: Binder) -> None:
     assert (event.port, event.scope) == (PORT, layout.SCOPE_DUAL)
 
 
+@pytest.mark.needs("POST_DENY")
 def test_a_race_to_open_to_ipv4(guard: Guard, binder: Binder, native_calls: Path) -> None:
     """A second thread that makes the socket dual-stack while bind() is under way does not get an
     IPv4 wildcard that is denied."""
@@ -127,6 +129,7 @@ def test_a_race_to_open_to_ipv4(guard: Guard, binder: Binder, native_calls: Path
     assert sum(guard.verdicts().values()) == ROUNDS
 
 
+@pytest.mark.needs("POST_DENY")
 @pytest.mark.parametrize("first", [9000, 0])
 def test_a_bind_that_failed_before(first: int, guard: Guard, binder: Binder) -> None:
     """A bind that the kernel refused leaves nothing on the socket that helps its next one."""
@@ -162,6 +165,7 @@ def test_a_share_after_an_ordinary_bind(guard: Guard, binder: Binder) -> None:
     assert told == [thief.stat().st_ino]
 
 
+@pytest.mark.needs("SET_RETVAL")
 def test_a_program_beside_portwatch_overrules_it(guard: Guard, binder: Binder) -> None:
     """A BPF program that runs later can waive a refusal, as root can remove it: the denial is
     counted and told, and the gap `rewritten` names it."""

@@ -85,6 +85,7 @@ def test_a_program_of_a_child_cgroup_rewrites_the_address(
     assert guard.verdicts() == {"denied": 1, "allowed": 1}
 
 
+@pytest.mark.needs("POST_DENY")
 def test_a_program_beside_portwatch_rewrites_the_port(guard: Guard, binder: Binder) -> None:
     """A program that runs after portwatch's cannot get a denied port for a task: post_bind sees
     the port that was really taken."""

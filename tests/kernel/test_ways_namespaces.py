@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from binder import Binder
-from conftest import StartBinder
+from binder import Binder, StartBinder
 from guard import Guard
 from two_places import BIND, BOUND, LISTEN, PORT, TCP, make_places
 
@@ -87,6 +86,7 @@ def test_a_cgroup_namespace(guard: Guard, binder: Binder, places: tuple[Path, Pa
     assert guard.violations == {BOUND: 1}
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, Path]) -> None:
     """A network of one's own leaves `network: host`, and no other constraint."""
     bound, _ = places
@@ -98,6 +98,7 @@ def test_a_network_namespace(guard: Guard, binder: Binder, places: tuple[Path, P
     assert len(guard.violations) == 2
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_socket_of_another_network_namespace(
     guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_socket_of_another_network_namespace(
     assert (event.netns_inode, event.flags) == (binder.network.inode, 1)
 
 
+@pytest.mark.needs("NETNS_COOKIE")
 def test_a_socket_of_another_network_listens(
     guard: Guard, binder: Binder, start_binder: StartBinder, places: tuple[Path, Path]
 ) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from binder import Binder
-from conftest import StartBinder
+from binder import Binder, StartBinder
 from guard import Guard
 from two_places import BIND, BOUND, LISTEN, PORT, TCP, assert_told, make_places
 

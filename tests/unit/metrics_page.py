@@ -29,7 +29,7 @@ class KnownReadings:
     def hooks(self) -> list[HookState]:
         """Two, one of them gone."""
         return [
-            HookState("bind4", True, True, True, 130, 45_500),
+            HookState("bind4", True, True, True, 130, 45_500, 1),
             HookState("bind6", True, True, False, 0, 0),
         ]
 

@@ -23,9 +23,9 @@ from policy_strategies import (
 
 from portwatch.cli.diff import diff
 from portwatch.policy.decide import Endpoint, decide
-from portwatch.policy.difference import difference
-from portwatch.policy.difference import predicates as difference_predicates
+from portwatch.policy.difference import effort
 from portwatch.policy.difference.difference import Difference, Region
+from portwatch.policy.difference.effort import THOROUGH, Effort
 from portwatch.policy.difference.endpoints import EndpointSpace
 from portwatch.policy.difference.predicates import Predicates
 from portwatch.policy.model import Policy
@@ -309,33 +309,33 @@ def test_one_change_among_a_thousand_constraints_is_one_region() -> None:
     assert told(old, enforced(*constraints)) == [line]
 
 
-def test_too_many_changes_are_said_to_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_changes_are_said_to_be_more() -> None:
     """Past its bound the search ends, says so, and has something to show."""
-    monkeypatch.setattr(difference, "MAX_CELLS", 100)
-    found = Difference(enforced(*thousand()), enforced(), ACCOUNTS)
+    found = Difference(enforced(*thousand()), enforced(), ACCOUNTS, Effort(cells=100))
     assert not found.is_complete
     assert 50 < len(found.regions) <= 100
 
 
-def test_verdicts_come_before_what_changes_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdicts_come_before_what_changes_less() -> None:
     """Where not all can be looked for, whether all changes of verdicts were found is told, and they
     are there."""
     old = thousand()[:50]
     new = [text.replace("name: c", "name: d") for text in old[:49]]
-    monkeypatch.setattr(difference, "MAX_CELLS", 20)
-    found = Difference(enforced(*old), enforced(*new), ACCOUNTS)
+    found = Difference(enforced(*old), enforced(*new), ACCOUNTS, Effort(cells=20))
     assert found.has_all_verdicts
     assert not found.is_complete
     shown = [region for region in found.regions if region.changes_verdict]
     assert {who.text() for region in shown for who in region.subjects} == {"unit svc-49.service"}
 
 
-def test_reading_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the bound of steps what was found is told, and that there may be more."""
-    monkeypatch.setattr(difference, "MAX_STEPS", 30)
-    monkeypatch.setattr(difference, "LEAST_STEPS", 10)
+def test_reading_has_a_bound() -> None:
+    """Past the bound of steps what was found is told, and that there may be more; without a bound
+    there is no more."""
     old = enforced(*thousand()[:100])
-    found = Difference(old, enforced(), ACCOUNTS)
+    found = Difference(old, enforced(), ACCOUNTS, Effort(steps=30, least_steps=10))
+    whole = Difference(old, enforced(), ACCOUNTS, THOROUGH)
+    assert whole.is_complete
+    assert len(whole.regions) > len(found.regions)
     assert not found.has_all_verdicts
     assert found.regions
     assert_examples_hold(old, enforced(), found.regions)
@@ -345,20 +345,21 @@ def test_what_was_not_looked_for_is_never_no_difference(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where the bound ends the search before anything is found, diff does not say that the two
-    decide alike: exit status 1."""
-    monkeypatch.setattr(difference, "MAX_STEPS", 1)
+    decide alike: exit status 1. `--thorough` finds it."""
+    monkeypatch.setattr(effort, "QUICK", Effort(steps=1))
     for name, deny in (("old", 80), ("new", 81)):
         text = f"version: 1\nmode: enforce\nconstraints: [{{name: a, deny: [{deny}]}}]\n"
         (tmp_path / name).write_text(text)
-    done = CliRunner().invoke(diff, [str(tmp_path / "old"), str(tmp_path / "new")])
+    paths = [str(tmp_path / "old"), str(tmp_path / "new")]
+    done = CliRunner().invoke(diff, paths)
     assert done.exit_code == 1
     assert "not all" in done.output
+    assert "1 newly denied" in CliRunner().invoke(diff, ["--thorough", *paths]).output
 
 
-def test_what_is_too_hard_to_say_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_hard_to_say_is_told_all_the_same() -> None:
     """Where no subject can be sought, a change that there may be is told, without an example."""
-    monkeypatch.setattr(difference_predicates, "MAX_LOOKS", 0)
     old = enforced("name: a, for: {unit: 'a?.service', cgroup: '/**/x'}, deny: [80]")
-    regions = Difference(old, enforced(), ACCOUNTS).regions
+    regions = Difference(old, enforced(), ACCOUNTS, Effort(looks=0)).regions
     assert {region.example for region in regions} == {None}
     assert regions[0].subjects[0].matching == old.constraints[0].subject_for

@@ -16,7 +16,7 @@ from portwatch.agent.events.journal import (
     is_journal,
     journal_fields,
 )
-from portwatch.agent.metrics.metrics import EVENT_KINDS
+from portwatch.agent.events.kinds import EVENT_KINDS
 
 
 def decode(entry: bytes) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import platform
 from collections.abc import Iterator
 
 from portwatch import __version__
+from portwatch.agent.events.kinds import EVENT_KINDS
 from portwatch.agent.metrics.families import (
     Collector,
     CollectorRegistry,
@@ -23,8 +24,6 @@ from portwatch.agent.state import AgentState
 from portwatch.kernel.maps import MAPS
 from portwatch.kernel.names import Names
 from portwatch.kernel.readings import HookState, Readings
-
-EVENT_KINDS = ("violation", "bind", "collision", "listener", "policy", "hook", "lost")
 
 
 class PortwatchCollector(Collector):
@@ -175,13 +174,19 @@ class PortwatchCollector(Collector):
             "Time spent in a hook's program while the kernel's BPF statistics were on.",
             labels=("hook",),
         )
+        again = CounterMetricFamily(
+            "portwatch_hook_reattached",
+            "Times that a hook which somebody had detached was attached again.",
+            labels=("hook",),
+        )
         for hook in hooks:
+            again.add_metric((hook.name,), hook.reattached)
             attached.add_metric((hook.name,), hook.attached)
             # While a program is replaced, the runs of the one before it are nowhere for an instant.
             runs.add_metric((hook.name,), self._risen((hook.name, "runs"), hook.runs))
             run_seconds = self._risen((hook.name, "seconds"), hook.run_ns / 1e9)
             seconds.add_metric((hook.name,), run_seconds)
-        yield from (attached, runs, seconds)
+        yield from (attached, again, runs, seconds)
 
     def _risen(self, what: tuple[str, ...], count: float) -> float:
         """The count, or the highest that was ever shown: a counter never goes back."""

@@ -7,7 +7,6 @@ stays in the kernel's buffer.
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from contextlib import suppress
 from email.utils import formatdate
@@ -20,9 +19,9 @@ import h11
 
 from portwatch.agent.web.answer import Answer, Headers, text
 from portwatch.agent.web.config.settings import WebConfig
-from portwatch.agent.web.config.tls import has_allowed_name
 from portwatch.agent.web.request import Request
 from portwatch.agent.web.site import response_headers
+from portwatch.agent.web.stream import Gone, Stream, Waits
 
 HEAD_SECONDS = 10.0
 """For the TLS handshake and the first request's head together; for a later head alone."""
@@ -44,7 +43,7 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 class Stage(Enum):
     """What a connection waits for."""
 
-    HANDSHAKE = "TLS"
+    BEGINNING = "TLS, where there is any"
     HEAD = "the head of a request"
     IDLE = "the next request"
     ANSWERING = "a worker"
@@ -52,12 +51,10 @@ class Stage(Enum):
     CLOSING = "the client to read the last of it, and close"
 
 
-class Gone(Exception):
-    """Nothing more can come of this connection."""
-
-
 class Connection:
     """`since` is when its stage began, `deadline` when it has to be over."""
+
+    stage: Stage
 
     def __init__(self, accepted: socket.socket, config: WebConfig, now: float) -> None:
         """Raises OSError where the client is gone already."""
@@ -65,18 +62,13 @@ class Connection:
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._allowed_sans = config.allowed_sans
-        self.socket: socket.socket | ssl.SSLSocket = accepted
-        self._enter(Stage.HEAD, now, HEAD_SECONDS)
-        if config.tls:
-            self.socket = config.tls.wrap_socket(
-                accepted, server_side=True, do_handshake_on_connect=False
-            )
-            self._enter(Stage.HANDSHAKE, now, HEAD_SECONDS)
+        self._stream = _stream(accepted, config)
+        self.socket = self._stream.socket
+        self._enter(Stage.BEGINNING, now, HEAD_SECONDS)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._unsent: list[memoryview] = []
         self._head_only = False
-        self._tls_wants = 0
+        self._waits_for = 0
         self.body = b""
 
     @property
@@ -84,8 +76,8 @@ class Connection:
         """What to wait for, by `selectors`; 0 where nothing that the client does matters."""
         if self.stage is Stage.ANSWERING:
             return 0
-        if self._tls_wants:
-            return self._tls_wants
+        if self._waits_for:
+            return self._waits_for
         return EVENT_WRITE if self.stage is Stage.WRITING else EVENT_READ
 
     def advance(self, now: float) -> Request | None:
@@ -94,22 +86,21 @@ class Connection:
         Raises Gone where nothing more can come.
         """
         try:
-            self._tls_wants = 0
-            if self.stage is Stage.HANDSHAKE:
-                self._shake_hands()
+            self._waits_for = 0
+            if self.stage is Stage.BEGINNING:
+                self._stream.begin()
+                self.stage = Stage.HEAD  # within the same deadline
             if self.stage is Stage.WRITING:
                 self._write(now)
             if self.stage in (Stage.HEAD, Stage.IDLE):
                 return self._read_head(now)
-            if self.stage is Stage.CLOSING and not self.socket.recv(_CHUNK_BYTES):
+            if self.stage is Stage.CLOSING and not self._stream.read(_CHUNK_BYTES):
                 raise Gone
-        except ssl.SSLWantReadError:
-            self._tls_wants = EVENT_READ
-        except ssl.SSLWantWriteError:
-            self._tls_wants = EVENT_WRITE
+        except Waits as wait:
+            self._waits_for = wait.events
         except BlockingIOError:
             pass
-        except (OSError, ValueError) as err:  # ValueError: `ssl` has none left to speak with
+        except OSError as err:
             raise Gone from err
         return None
 
@@ -151,15 +142,6 @@ class Connection:
         self.since = now
         self.deadline = now + seconds
 
-    def _shake_hands(self) -> None:
-        """What is read before this is through is never looked at."""
-        tls = self.socket
-        assert isinstance(tls, ssl.SSLSocket)
-        tls.do_handshake()
-        if self._allowed_sans and not has_allowed_name(tls.getpeercert(), self._allowed_sans):
-            raise Gone
-        self.stage = Stage.HEAD  # within the same deadline
-
     def _read_head(self, now: float) -> Request | None:
         while True:
             try:
@@ -171,7 +153,7 @@ class Connection:
                 return self._begin(event)
             if event is not h11.NEED_DATA:
                 raise Gone  # the client has closed, between requests or before the first
-            self._http.receive_data(self.socket.recv(_CHUNK_BYTES))
+            self._http.receive_data(self._stream.read(_CHUNK_BYTES))
             if self.stage is Stage.IDLE:
                 self._enter(Stage.HEAD, now, HEAD_SECONDS)
 
@@ -197,7 +179,7 @@ class Connection:
             if not self._unsent:
                 break
             chunk = self._unsent[0]
-            sent = self.socket.send(chunk[:_CHUNK_BYTES])
+            sent = self._stream.write(chunk[:_CHUNK_BYTES])
             self._unsent[0] = chunk[sent:]
             if sent == len(chunk):
                 del self._unsent[0]
@@ -214,10 +196,15 @@ class Connection:
             return
         # Closing with bytes unread would be a reset, which may overtake the answer.
         self._enter(Stage.CLOSING, now, LINGER_SECONDS)
-        if isinstance(self.socket, ssl.SSLSocket):
-            with suppress(OSError):  # it is sent; that the client has not answered is no matter
-                self.socket.unwrap()
-        self.socket.shutdown(socket.SHUT_WR)
+        self._stream.end()
+
+
+def _stream(accepted: socket.socket, config: WebConfig) -> Stream:
+    if config.tls is None:
+        return Stream(accepted)
+    from portwatch.agent.web.tls_stream import TlsStream
+
+    return TlsStream(accepted, config.tls, config.allowed_sans)
 
 
 def _has_body(event: h11.Request) -> bool:

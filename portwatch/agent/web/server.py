@@ -22,10 +22,11 @@ from portwatch.agent.metrics.families import CollectorRegistry
 from portwatch.agent.web.addresses import url_of
 from portwatch.agent.web.answer import Answer, Page, text
 from portwatch.agent.web.config.settings import WebConfig
-from portwatch.agent.web.connection import Connection, Gone
+from portwatch.agent.web.connection import Connection
 from portwatch.agent.web.crowd import Crowd
 from portwatch.agent.web.request import Request
 from portwatch.agent.web.site import METRICS, Site
+from portwatch.agent.web.stream import Gone
 from portwatch.agent.web.worker import Tell, Worker
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from operator import eq
 
 from portwatch.policy.decide import decide
 from portwatch.policy.difference.cells import Cell, least
+from portwatch.policy.difference.effort import QUICK, Effort
 from portwatch.policy.difference.endpoints import Area, EndpointSpace
 from portwatch.policy.difference.predicates import HOST, Predicates, bit_numbers
 from portwatch.policy.difference.readings import Alike, Pair, Readings
@@ -26,16 +27,6 @@ from portwatch.policy.tables.compile import Accounts
 from portwatch.policy.tables.lookups import VERDICTS
 from portwatch.policy.tables.outcomes import Outcome
 from portwatch.policy.workload import Selector, Subject
-
-MAX_CELLS = 8_000
-"""After how many different changes no more are looked for."""
-
-MAX_STEPS = 12_000
-"""How far two policies are read in one go: for changes of verdicts, for the others, and to tell
-what was found in fewer words."""
-
-LEAST_STEPS = 800
-"""How many of them may go to the workloads of one predicate, if there are many."""
 
 MAX_LITERALS = 32
 """By how many predicates a set of subjects may be told to be made simpler."""
@@ -66,13 +57,16 @@ class Difference:
     """The regions of two policies, those whose verdict changes first; none where the policies
     decide alike everywhere. `accounts` tells which account names belong to one id: any other
     name is taken to have an id of its own, which may be any. Where not `is_complete`, there are
-    more regions than were worth finding.
+    more regions than `effort` was enough for.
     """
 
-    def __init__(self, old: Policy, new: Policy, accounts: Accounts) -> None:
+    def __init__(
+        self, old: Policy, new: Policy, accounts: Accounts, effort: Effort = QUICK
+    ) -> None:
         self.is_complete = self.has_all_verdicts = True
         self._policies = (old, new)
-        self._predicates = Predicates(accounts)
+        self._effort = effort
+        self._predicates = Predicates(accounts, effort.looks)
         self._space = EndpointSpace(self._policies)
         speeches = self._space.speeches
         cut = len(old.constraints) + 1
@@ -106,13 +100,13 @@ class Difference:
         """Return those where the outcomes are not alike, with `known` as many as are looked for."""
         cells: dict[Cell, int] = {}
         readings = self._readings
-        last = readings.steps + MAX_STEPS
+        last = readings.steps + self._effort.steps
         for endpoints, listening in ((self._space.plain, False), (self._space.listening, True)):
             seen: dict[int, int] = {}
             suspects = self._suspects(endpoints)
-            share = max(MAX_STEPS // len(suspects), LEAST_STEPS)
+            share = max(self._effort.steps // len(suspects), self._effort.least_steps)
             for holding, some in suspects.items():
-                if len(known) + len(cells) >= MAX_CELLS or readings.steps >= last:
+                if len(known) + len(cells) >= self._effort.cells or readings.steps >= last:
                     self.is_complete = False
                     return cells
                 readings.limit = min(last, readings.steps + share)
@@ -162,7 +156,7 @@ class Difference:
     def _simpler(self, cells: dict[Cell, int]) -> dict[Cell, int]:
         """Return the cells with every predicate left out that makes no difference."""
         found: dict[Pair, dict[Cell, int]] = {}
-        self._readings.limit = self._readings.steps + MAX_STEPS
+        self._readings.limit = self._readings.steps + self._effort.steps
         for cell, endpoints in sorted(cells.items(), key=lambda item: item[0].size):
             known = found.setdefault(cell.outcomes, {})
             for other, covered in known.items():

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from portwatch.policy.difference.effort import QUICK
 from portwatch.policy.difference.keys import KeyIndex
 from portwatch.policy.difference.matching import Matching
 from portwatch.policy.difference.paths import Patience
@@ -30,9 +31,6 @@ MAX_SPLIT = 64
 MAX_EXAMPLES = 256
 """How many subjects are kept to be tried again, for each predicate."""
 
-MAX_LOOKS = 10_000
-"""How many cgroup paths are looked at in all, before the rest is left undecided."""
-
 LOOKS_A_SEARCH = 20
 """How many of them a search costs before it looks at the first one."""
 
@@ -43,7 +41,8 @@ MAX_REFINED = 12
 class Predicates:
     """Numbers selectors as they come: `bits_of` gives each a bitmap, of which any has to hold."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, max_looks: int = QUICK.looks) -> None:
+        """`max_looks`: how many cgroup paths are looked at, before the rest is left undecided."""
         self._accounts = accounts
         self.selectors: list[Selector | None] = [None]  # the first is HOST
         self._numbers: dict[Selector, int] = {}
@@ -52,7 +51,7 @@ class Predicates:
         self._index: dict[str, KeyIndex] = {}
         self._examples: dict[int, list[tuple[int, Subject]]] = {}
         self._matching = Matching()
-        self._patience = Patience(MAX_LOOKS)
+        self._patience = Patience(max_looks)
         self._answers: dict[tuple[int, int], Subject | None] = {}
         self._undecided: set[tuple[int, int]] = set()
         self._shared = {
