@@ -32,6 +32,7 @@ test: setup lint ## every test, kernel tests included (as root)
 	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
 	tests/guest/kernels --smoke $(GUESTS)
+	tests/system/room/run
 
 test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
 	tests/guest/kernels $(KERNELS)
