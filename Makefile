@@ -9,11 +9,12 @@ GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
 KERNELS := $(GUESTS) native
 SUITES := bookworm trixie sid
 SYSTEM_KERNELS := 6.1 6.12
+SYSTEM_APT_PACKAGES := vagrant mmdebstrap debian-archive-keyring dpkg-dev
 
-.PHONY: help setup run demo test test-kernels test-system test-distributions fuzz deb bench grafana lint format clean
+.PHONY: help setup run demo test test-kernels test-system test-system-guests test-distributions fuzz deb bench grafana lint format clean
 
 help: ## print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: $(STAMP) ## install what is missing; leaves .venv/bin/portwatch
 
@@ -31,11 +32,17 @@ test: setup lint ## every test, kernel tests included (as root)
 	@scripts/packages $(TEST_APT_PACKAGES)
 	$(VENV)/bin/python -m pytest
 	tests/guest/kernels --smoke $(GUESTS)
+	tests/system/room/run
 
 test-kernels: setup ## the kernel tests on each kernel; KERNELS="5.10 6.12" chooses
 	tests/guest/kernels $(KERNELS)
 
-test-system: setup ## the systemd unit in guests that booted with it; SYSTEM_KERNELS="6.1" chooses
+test-system: setup ## the package with systemd, on this kernel: install, upgrade, boot, purge (as root)
+	@scripts/packages $(SYSTEM_APT_PACKAGES)
+	$(VENV)/bin/python -m pytest -q tests/system/test_vagrantfile.py
+	tests/system/room/run
+
+test-system-guests: setup ## the same in guests that boot with it; SYSTEM_KERNELS="6.1" chooses
 	@printf '%s\n' $(SYSTEM_KERNELS) | xargs -P 2 -I{} tests/guest/run-system {}
 
 test-distributions: ## the package built, installed and tried in fresh Debians; SUITES chooses

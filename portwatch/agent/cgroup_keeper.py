@@ -16,6 +16,7 @@ from portwatch.agent.workload_names import WorkloadNames
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.subtree_paths import SubtreePaths
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class CgroupKeeper:
         follower: FollowsCgroups | None,
     ) -> None:
         self._tree = tree
+        self._paths = SubtreePaths(tree)
         self._policy = live
         self._map = opened
         self._workloads = workloads
@@ -79,14 +81,18 @@ class CgroupKeeper:
         made: dict[str, int] = {}
         unsure = []
         for change in changes:
-            if not change.number or change.is_cut or not self._tree.is_whole:
+            if not change.number or change.is_cut:
                 unsure.append(change.path)
-            elif change.removed:
-                self._depart(change)
-                if made.get(change.path) == change.number:
-                    del made[change.path]
+                continue
+            path = self._paths.ours(change.path, change.number)
+            if path is None:
+                continue
+            if change.removed:
+                self._depart(path, change.number)
+                if made.get(path) == change.number:
+                    del made[path]
             else:
-                made[change.path] = change.number
+                made[path] = change.number
         if self._live is not None:
             known = self._live.ids
             for path, number in made.items():
@@ -181,14 +187,14 @@ class CgroupKeeper:
             if live is not None:
                 self.enter(found, *live)
 
-    def _depart(self, change: CgroupChange) -> None:
+    def _depart(self, path: str, number: int) -> None:
         """It may have gone before it was entered, or before a bind in it is told of."""
-        path = self._live.paths.get(change.number, change.path) if self._live else change.path
-        if self._live is not None and self._live.ids.get(path) == change.number:
+        path = self._live.paths.get(number, path) if self._live else path
+        if self._live is not None and self._live.ids.get(path) == number:
             self._drop(path, self._live)
         elif self._live is None or path not in self._live.ids:
             self.gone(path)
-        self._departed[change.number] = path
+        self._departed[number] = path
         if len(self._departed) > MAX_DEPARTED:
             self._departed.popitem(last=False)
 

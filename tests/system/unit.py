@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.request
@@ -29,14 +30,18 @@ def eventually(probe: Callable[[], Any], within: float = 30.0, what: str = "") -
     return answer
 
 
-def metric(sample: str) -> float:
-    """One sample of the agent's, named with its labels; -1 where it does not answer."""
+def metric(name: str, **labels: str) -> float:
+    """The sum of the agent's samples of that name that have these labels; -1 where there are none,
+    or it does not answer."""
+    wanted = {f'{label}="{value}"' for label, value in labels.items()}
     try:
         with urllib.request.urlopen(METRICS, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return -1
-    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{sample} ")), -1)
+    samples = (re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines)
+    found = [float(one[2]) for one in samples if one and wanted <= set((one[1] or "").split(","))]
+    return sum(found) if found else -1
 
 
 class Unit:
@@ -72,6 +77,23 @@ class Unit:
         return run("journalctl", "-b", "-o", "cat", "--no-pager", "-u", self.name).stdout
 
     @property
-    def events(self) -> list[dict[str, Any]]:
-        """The events among that."""
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+    def events(self) -> list[dict[str, str]]:
+        """What it has told since the boot: the journal's PORTWATCH_ fields, their names in lower
+        case."""
+        done = run("journalctl", "-b", "-q", "--all", "-o", "json", "-u", self.name)
+        prefix = "PORTWATCH_"
+        entries = (json.loads(line) for line in done.stdout.splitlines())
+        told = (
+            {name.removeprefix(prefix).lower(): entry[name] for name in entry if prefix in name}
+            for entry in entries
+        )
+        return [one for one in told if one]
+
+    def wait_for_event(self, **fields: str) -> dict[str, str]:
+        """The latest event with these fields."""
+        return eventually(
+            lambda: next(
+                (one for one in reversed(self.events) if fields.items() <= one.items()), None
+            ),
+            what=str(fields),
+        )
