@@ -105,7 +105,7 @@ def test_a_bind_changes_just_where_a_region_says(data: st.DataObject) -> None:
     changes as the region says."""
     old, other = (parse(data.draw(policies(max_constraints=3))) for _ in "ab")
     new = data.draw(edited(old, other)) if data.draw(st.booleans()) else other
-    found = Difference(old, new, ACCOUNTS)
+    found = Difference(old, new, ACCOUNTS, THOROUGH)
     assert found.is_complete
     assert_examples_hold(old, new, found.regions)
     seed = data.draw(st.integers(0, 1 << 32))
@@ -139,7 +139,7 @@ def test_no_region_means_no_difference(data: st.DataObject) -> None:
     is no region where none does."""
     old, other = (parse(data.draw(policies(max_constraints=2))) for _ in "ab")
     new = data.draw(edited(old, other))
-    found = Difference(old, new, ACCOUNTS)
+    found = Difference(old, new, ACCOUNTS, THOROUGH)
     assert_examples_hold(old, new, found.regions)
     for who, endpoint in islice(representatives(old, new), 3000):
         pair = outcome(old, who, endpoint), outcome(new, who, endpoint)
