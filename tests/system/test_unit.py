@@ -118,6 +118,7 @@ def test_a_detached_link_is_healed(agent: Unit) -> None:
     agent.wait_until_active(but=before)
     agent.wait_for_event(kind="hook", hook="bind4", result="gone")
     assert metric("portwatch_hook_attached", hook="bind4") == 1
+    assert metric("portwatch_hook_reattached_total", hook="bind4") == 1
 
 
 def test_bpffs_unmounted_and_mounted_again(agent: Unit, storm: BindLoop) -> None:
