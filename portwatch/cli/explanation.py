@@ -68,22 +68,10 @@ def answer_lines(answer: Answer) -> Iterator[str]:
 
 def more_facts(answer: Answer) -> dict[str, Any]:
     """The same for machines: what there is beside the verdict."""
-    facts: dict[str, Any] = {
-        "may_bind": [
-            {"addresses": list(one.addresses), "ports": _texts(one.ports)}
-            for one in answer.may_bind
-        ],
-        "owners": [
-            {
-                "constraint": one.constraint.name,
-                "workloads": list(one.workloads),
-                "kept": one.is_kept,
-            }
-            for one in answer.owners
-        ],
-        "catalog": [entry.name for entry in answer.catalog],
-        "holders": list(answer.holders),
-    }
+    from portwatch.policy.explanation import explanation_facts
+
+    facts = explanation_facts(answer.may_bind, answer.owners, answer.catalog)
+    facts["holders"] = list(answer.holders)
     return {key: value for key, value in facts.items() if value}
 
 
@@ -140,7 +128,8 @@ def _may_bind(may_bind: Sequence[Permitted], protocol: str) -> Iterator[str]:
         return
     yield f"this workload may bind, of {protocol}"
     for one in may_bind:
-        ports = _texts(PortRange(r.first, r.last) for r in _joined(one.ports, protocol))
+        found = _joined(one.ports, protocol)
+        ports = [range_text(PortRange(r.first, r.last)) for r in found]
         text = ", ".join(ports[:SHOWN_RANGES]) or "nothing"
         if ports[SHOWN_RANGES:]:
             text += f" and {len(ports) - SHOWN_RANGES} ranges more (--json has all)"
@@ -152,7 +141,3 @@ def _joined(ranges: Iterable[PortRange], protocol: str) -> list[PortRange]:
     return coalesced(
         (protocol, one.first, one.last) for one in ranges if one.protocol in (None, protocol)
     )
-
-
-def _texts(ranges: Iterable[PortRange]) -> list[str]:
-    return [range_text(item) for item in ranges]

@@ -10,6 +10,7 @@ from portwatch.agent.web.view import InForce
 from portwatch.agent.web.whose import Meant
 from portwatch.policy.catalog.entry import CatalogEntry
 from portwatch.policy.decide import Decision, Step, explain
+from portwatch.policy.explanation import explanation_facts
 from portwatch.policy.owners import Owner, catalog_sets, owners
 from portwatch.policy.tables.permitted import ANY_ADDRESS, Permitted, permitted
 from portwatch.policy.words.addresses import ADDRESS_WORDS
@@ -47,19 +48,7 @@ class Explained:
                 {"name": s.name, "applies": s.applies, "effect": s.effect, "why": s.why}
                 for s in self.steps
             ],
-            "may_bind": [
-                {"addresses": list(one.addresses), "ports": [range_text(r) for r in one.ports]}
-                for one in self.may_bind
-            ],
-            "owners": [
-                {
-                    "constraint": one.constraint.name,
-                    "workloads": list(one.workloads),
-                    "kept": one.is_kept,
-                }
-                for one in self.owners
-            ],
-            "catalog": [entry.name for entry in self.catalog],
+            **explanation_facts(self.may_bind, self.owners, self.catalog),
         }
         return {key: value for key, value in facts.items() if value not in (None, [])}
 
