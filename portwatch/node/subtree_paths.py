@@ -11,11 +11,13 @@ class SubtreePaths:
 
     def __init__(self, tree: CgroupTree) -> None:
         self._tree = tree
-        self._above: str | None = "" if tree.is_whole else None
+        self._above: str | None = None
 
     def ours(self, path: str, number: int) -> str | None:
         """The path here of the cgroup with that id; None where it is not below our root, or was
         gone before the way was learned."""
+        if self._tree.is_whole:
+            return path
         if self._above is None:
             self._above = self._way_to(path, number)
         if self._above is None:
