@@ -217,7 +217,7 @@ def test_at_rest_little_is_sent(top: Open) -> None:
 def test_without_colours(binder: Binder, top: Open) -> None:
     """NO_COLOR leaves the words, and not one colour."""
     binder.answers([Bind(2379)])
-    screen = top(NO_COLOR="1")
+    screen = top("--filter", "2379", NO_COLOR="1")
     screen.see("denied", "2379/tcp")
     colours = {cell.fg for line in screen.screen.buffer.values() for cell in line.values()}
     assert colours == {"default"}
