@@ -113,7 +113,7 @@ def test_a_detached_link_is_healed(agent: Unit) -> None:
     assert run("bpftool", "link", "detach", "pinned", str(PINS / "links" / "bind4")).returncode == 0
     since = time.monotonic()
     eventually(lambda: metric("portwatch_hook_attached", hook="bind4") == 0, HEALED_SECONDS)
-    eventually(is_refused, 60)
+    eventually(is_refused, HEALED_SECONDS)
     print(f"healed after {time.monotonic() - since:.1f} s")
     agent.wait_until_active(but=before)
     agent.wait_for_event(kind="hook", hook="bind4", result="gone")
