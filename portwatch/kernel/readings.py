@@ -220,10 +220,10 @@ class Readings:
             )
         return found
 
-    def uncovered(self) -> dict[str, str]:
+    def uncovered(self, published_unread: bool = False) -> dict[str, str]:
         """The gaps here; see kernel.uncovered."""
         attached = {hook.name for hook in self.hooks() if hook.attached}
-        return uncovered(self.features, attached, self.on_a_part)
+        return uncovered(self.features, attached, self.on_a_part, published_unread)
 
     def hooks(self) -> list[HookState]:
         """The state of each hook that has a program here, or has to have one; its runs with those

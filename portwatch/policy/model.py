@@ -28,6 +28,7 @@ Acceptable = Literal[
     "matches-nobody",
     "unused-entry",
     "repeated-entry",
+    "published-port",
 ]
 """Findings of `check` that a constraint may say are meant; what locks out is not among them."""
 

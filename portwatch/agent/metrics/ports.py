@@ -15,6 +15,8 @@ from portwatch.kernel.readings import CollisionCount, Readings, ViolationCount
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
 COLLISION_LABELS = ("workload", "protocol", "port")
+PUBLISHED_LABELS = ("source", "protocol")
+SHADOWED_LABELS = ("workload", "protocol", "port", "source")
 
 Labels = tuple[str, ...]
 
@@ -37,7 +39,7 @@ class PortMetrics:
         """Fresh families; `entries` gets how many the kernel's maps have, by map name."""
         violations, violations_folded, entries["violations"] = self._violations()
         collisions, collisions_folded, entries["collisions"] = self._collisions()
-        yield from (violations, self._listeners(), collisions)
+        yield from (violations, self._listeners(), collisions, *self._published())
         folded = GaugeMetricFamily(
             "portwatch_series_folded",
             "Series that --max-series has no room for, so that the metric counts them under "
@@ -106,6 +108,25 @@ class PortMetrics:
         for labels, count in self._state.listeners:
             family.add_metric(labels, count)
         return family
+
+    def _published(self) -> Iterator[Metric]:
+        published = GaugeMetricFamily(
+            "portwatch_published_ports",
+            "Ports that are taken with no socket, because a NAT rule sends what comes in "
+            "elsewhere, by who wrote the rule.",
+            labels=PUBLISHED_LABELS,
+        )
+        for source, count in self._state.published:
+            published.add_metric(source, count)
+        shadowed = GaugeMetricFamily(
+            "portwatch_listeners_published",
+            "Sockets that listen on a port which a NAT rule gives to somebody else, by who wrote "
+            f"the rule; past {self._max_series} series workload and port are `other`.",
+            labels=SHADOWED_LABELS,
+        )
+        for labels, count in self._state.shadowed:
+            shadowed.add_metric(labels, count)
+        yield from (published, shadowed)
 
 
 def _fill(

@@ -7,25 +7,33 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from portwatch.agent.events.listener import listener_event
+from portwatch.agent.events.published import find_shadowed, shadowed_event, shadowed_series
 from portwatch.agent.events.sharing import find_sharing
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy
-from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
+from portwatch.agent.survey.report import (
+    PublishedSeries,
+    Series,
+    ShadowedSeries,
+    SurveyReport,
+    SurveyRequest,
+)
 from portwatch.agent.survey.survey import Surveyed, survey
 from portwatch.kernel.names import OTHER_NAME
 from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.engines.sockets import parse_engine_socket
 from portwatch.node.errand import answer
-from portwatch.node.listeners import find_listeners
+from portwatch.node.listeners import Listing, find_listeners
 from portwatch.node.paths import HostPaths
+from portwatch.node.published_ports import PublishedPort
 from portwatch.policy.model import Policy
 
 PICKED_PORT = "ephemeral"
@@ -41,7 +49,7 @@ def report(
     request: SurveyRequest,
     policy: Policy,
     surveyed: list[Surveyed],
-    not_seen: list[str],
+    listing: Listing,
     book: ContainerBook,
 ) -> SurveyReport:
     """Bound what was found to what the request asks for."""
@@ -60,6 +68,10 @@ def report(
             told.append(known)
         else:
             fresh.append((known, one))
+    shadowed = list(find_shadowed(surveyed, listing.published))
+    conflicts = chain(
+        (shadowed_event(one, rule, book) for one, rule in shadowed), find_sharing(surveyed, book)
+    )
     return SurveyReport(
         identity,
         series,
@@ -67,10 +79,32 @@ def report(
         told,
         [(known, listener_event(one, book)) for known, one in fresh[: request.max_events]],
         max(len(fresh) - request.max_events, 0),
-        not_seen,
-        list(islice(find_sharing(surveyed, book), MAX_SHARING)),
+        listing.not_seen,
+        list(islice(conflicts, MAX_SHARING)),
         folded,
+        published_series(listing.published),
+        fold_shadowed(shadowed_series(shadowed), request.max_series),
+        listing.unread,
     )
+
+
+def published_series(published: Iterable[PublishedPort]) -> list[tuple[PublishedSeries, int]]:
+    """Ports by who published them, and protocol."""
+    counts: Counter[PublishedSeries] = Counter()
+    for one in published:
+        counts[one.rule.source, one.rule.protocol] += one.rule.last - one.rule.first + 1
+    return sorted(counts.items())
+
+
+def fold_shadowed(
+    counts: Counter[ShadowedSeries], max_series: int
+) -> list[tuple[ShadowedSeries, int]]:
+    """Past `max_series`, workload and port are `other`."""
+    ordered = sorted(counts.items())
+    rest: Counter[ShadowedSeries] = Counter()
+    for (_, protocol, _, source), count in ordered[max_series:]:
+        rest[OTHER_NAME, protocol, OTHER_NAME, source] += count
+    return [*ordered[:max_series], *sorted(rest.items())]
 
 
 def fold(surveyed: Iterable[Surveyed], max_series: int) -> tuple[list[tuple[Series, int]], int]:
@@ -107,7 +141,7 @@ def _work() -> object:
     else:
         book = ContainerBook.load(request.containers)
     surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
-    return asdict(report(request, policy, surveyed, listing.not_seen, book))
+    return asdict(report(request, policy, surveyed, listing, book))
 
 
 if __name__ == "__main__":

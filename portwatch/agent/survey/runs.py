@@ -13,7 +13,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from portwatch.agent.errand_run import ErrandRun
-from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest, begin_survey
+from portwatch.agent.survey.report import (
+    PublishedSeries,
+    Series,
+    ShadowedSeries,
+    SurveyReport,
+    SurveyRequest,
+    begin_survey,
+)
 from portwatch.node.errand import Errand
 
 log = logging.getLogger(__name__)
@@ -34,6 +41,9 @@ class Listeners(Protocol):
     listeners: list[tuple[Series, int]]
     listeners_folded: int
     listeners_surveyed_seconds: float
+    published: list[tuple[PublishedSeries, int]]
+    shadowed: list[tuple[ShadowedSeries, int]]
+    published_unread: bool
 
 
 class SurveyRuns:
@@ -110,6 +120,9 @@ class SurveyRuns:
         self._state.listeners = report.series
         self._state.listeners_folded = report.folded
         self._state.listeners_surveyed_seconds = time.time()
+        self._state.published = report.published
+        self._state.shadowed = report.shadowed
+        self._state.published_unread = bool(report.unread)
         self._told_under = report.policy
         self._told = report.told + [known for known, _ in report.events]
         for _, event in report.events:
@@ -122,6 +135,8 @@ class SurveyRuns:
             self._warn(f"more than {MAX_TOLD} listeners violate the policy: the rest is counted")
         for text in report.not_seen:
             self._warn(f"listeners not seen: {text}")
+        for text in report.unread:
+            self._warn(f"ports that are taken with no socket are not seen: {text}")
 
     def _warn(self, text: str) -> None:
         """Once for each kind of failure."""
