@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from portwatch.policy.pod import KnownPod
 from portwatch.policy.words.containers import is_id_prefix
 from portwatch.policy.words.globs import match_name, match_path
 from portwatch.policy.words.images import image_names
@@ -16,6 +17,7 @@ __all__ = [
     "SELECTOR_KEYS",
     "WITNESSES",
     "KnownContainer",
+    "KnownPod",
     "Names",
     "Selector",
     "Subject",
@@ -39,15 +41,16 @@ MAX_ID = 0xFFFFFFFE
 
 @dataclass(frozen=True, slots=True)
 class KnownContainer:
-    """What its engine says of a container.
+    """What its engine says of a container, and the API server of the pod that it is in.
 
     `is_verified`: an engine of the system's says so of this very cgroup, which settles what a
-    path only claims.
+    path only claims. A pod may be known where nothing is of the container.
     """
 
     name: str | None = None
     images: tuple[str, ...] = ()
     is_verified: bool = False
+    pod: KnownPod | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ class Subject:
     user_aliases: tuple[str, ...] = ()
     group_aliases: tuple[str, ...] = ()
     container: KnownContainer | None = None
+
+    @property
+    def pod(self) -> KnownPod | None:
+        """What the API server says of the pod that the task is in."""
+        return self.container.pod if self.container else None
 
 
 @dataclass(frozen=True, slots=True)
