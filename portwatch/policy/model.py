@@ -35,6 +35,9 @@ Acceptable = Literal[
 DEFAULT_NAME = "default"
 """What a denial by the policy's `default` calls its constraint; no constraint may have it."""
 
+UNKNOWN_PODS = "unknown-pods"
+"""What the constraint is called that `pods: {unknown: …}` stands for."""
+
 MAX_CONSTRAINTS = 1024
 
 

@@ -6,7 +6,14 @@ from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint, Judgement
 from portwatch.policy.words.containers import SHORT_ID
 from portwatch.policy.words.places import place_of
-from portwatch.policy.workload import WITNESSES, Selector, Subject, names_of
+from portwatch.policy.workload import (
+    OF_API_SERVER,
+    WITNESSES,
+    Selector,
+    Subject,
+    key_text,
+    names_of,
+)
 
 
 def sentence(
@@ -122,4 +129,9 @@ def _value_text(subject: Subject, key: str) -> str:
         found += tuple(number[:SHORT_ID] for number in names["id"].seen_by(with_claims=True))
     if key == "image":
         found = found[:1]
-    return f"{key} {'/'.join(found)}" if found else f"cgroup {subject.cgroup} (no {key})"
+    text = key_text(key)
+    if found:
+        return f"{text} {'/'.join(found) or '(none)'}"
+    is_unknown = key in OF_API_SERVER and "false" in names["pod_known"].seen_by(with_claims=True)
+    missing = "pod not known" if is_unknown else f"no {text}"
+    return f"cgroup {subject.cgroup} ({missing})"

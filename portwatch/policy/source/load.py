@@ -10,13 +10,19 @@ from typing import Any
 from portwatch.digest import sha256
 from portwatch.errors import UsageError
 from portwatch.policy.catalog.use import STORED_CATALOG, CatalogUse, own_sets
-from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
+from portwatch.policy.model import (
+    DEFAULT_NAME,
+    MAX_CONSTRAINTS,
+    UNKNOWN_PODS,
+    Constraint,
+    Policy,
+)
 from portwatch.policy.source.files import read_files
 from portwatch.policy.source.merge import Merged, Spot, merge
 from portwatch.policy.source.problems import Problems, quote
 from portwatch.policy.source.resolve import Resolver
 from portwatch.policy.words.names import NAME, NAME_RULE
-from portwatch.policy.workload import Workload
+from portwatch.policy.workload import Selector, Workload
 
 
 def load_policy(path: Path) -> Policy:
@@ -83,7 +89,10 @@ def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
         message = f"{count:,} constraints; a policy has at most {MAX_CONSTRAINTS:,}"
         merged.report(merged.constraints[MAX_CONSTRAINTS], message)
     names: dict[str, Spot] = {}
-    constraints = []
+    unknown_pods = _unknown_pods(merged)
+    constraints = [unknown_pods] if unknown_pods else []
+    if unknown_pods:
+        names[UNKNOWN_PODS] = merged.spots["pods"]
     for spot in merged.constraints[:MAX_CONSTRAINTS]:
         _check_name(merged, spot.at("name") if "name" in spot.value else None, names)
         constraints.append(_constraint(merged, resolver, spot))
@@ -100,6 +109,25 @@ def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
         source=source,
         sha256="",
         reason=settings.get("reason"),
+    )
+
+
+def _unknown_pods(merged: Merged) -> Constraint | None:
+    """Return what `pods: {unknown: …}` stands for: the first constraint, in the file's mode."""
+    settings, spot = merged.settings, merged.spots.get("pods")
+    if spot is None or "unknown" not in spot.value:
+        return None
+    line, column = spot.document.place(spot.path)
+    return Constraint(
+        name=UNKNOWN_PODS,
+        mode=settings.get("mode", "record"),
+        errno=settings.get("errno", "EACCES"),
+        reason=settings.get("reason") or "nothing is known of this pod yet",
+        subject_for=(Selector(pod_known=("false",)),),
+        otherwise=spot.value["unknown"],
+        file=spot.document.name,
+        line=line,
+        column=column,
     )
 
 

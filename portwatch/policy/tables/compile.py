@@ -83,6 +83,7 @@ class CompiledPolicy:
         self.uses_addresses = any(c.addresses is not None for c in policy.constraints)
         self.uses_cgroups = self._subjects.uses_cgroups
         self.uses_engines = self._subjects.uses_engines
+        self.uses_pods = self._subjects.uses_pods
         self.uses_users = self._subjects.uses_users
         self.uses_groups = self._subjects.uses_groups
         self.uses_network = any(c.network == "host" for c in policy.constraints)
