@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portwatch.errors import KernelError
-from portwatch.node.namespaces import Namespace, entered
+from portwatch.node.namespaces import Namespace, NamespaceGone, entered
 from portwatch.node.nat.published import Published, read_published
 from portwatch.node.paths import HostPaths
 
@@ -63,6 +63,8 @@ def find_published(
         try:
             with entered(namespace, host):
                 rules = read_published(host)
+        except NamespaceGone:
+            continue
         except KernelError as err:
             unread.append(f"published ports of {namespace.name}: {err.message}")
         else:

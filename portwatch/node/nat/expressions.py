@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from portwatch.node.nat.netlink import Attributes, attributes, number, text
@@ -58,27 +58,26 @@ class _Loaded(NamedTuple):
     mask: bytes = b""
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """Connections that got as far as this in a rule, and the registers for them."""
 
     traffic: Traffic
-    loaded: dict[int, _Loaded] = field(default_factory=dict)
-    constants: dict[int, bytes] = field(default_factory=dict)
+    loaded: Mapping[int, _Loaded] = MappingProxyType({})
+    constants: Mapping[int, bytes] = MappingProxyType({})
     branch: Branch | None = None
 
     def narrowed(self, traffic: Traffic) -> _State | None:
         both = self.traffic.narrowed(traffic)
-        return None if both is None else replace(self, traffic=both)
+        return None if both is None else self._replace(traffic=both)
 
     def with_loaded(self, place: int, part: _Loaded) -> _State:
         constants = {at: data for at, data in self.constants.items() if at != place}
-        return replace(self, loaded={**self.loaded, place: part}, constants=constants)
+        return self._replace(loaded={**self.loaded, place: part}, constants=constants)
 
     def with_constant(self, place: int, data: bytes) -> _State:
         """A tuple's parts lie in registers of their own, each a multiple of a word."""
         loaded = {at: part for at, part in self.loaded.items() if at != place}
-        return replace(self, loaded=loaded, constants={**self.constants, place: data})
+        return self._replace(loaded=loaded, constants={**self.constants, place: data})
 
     def constant(self, place: int) -> bytes:
         """What lies there and behind; empty where that is no constant."""
@@ -118,7 +117,7 @@ def _skip(state: _State, _fields: Attributes, _maps: Maps) -> Iterator[_State]:
 
 
 def _unknown(state: _State, _fields: Attributes, _maps: Maps) -> Iterator[_State]:
-    yield replace(state, traffic=state.traffic._replace(whole=False))
+    yield state._replace(traffic=state.traffic._replace(whole=False))
 
 
 def _place(register: int) -> int:
@@ -241,7 +240,7 @@ def _lookup(state: _State, fields: Attributes, maps: Maps) -> Iterator[_State]:
     """Each element of a map is a branch of its own; the elements of a set are one condition where
     one part of the packet is looked up."""
     if number(fields.get(5)) & INVERTED:
-        yield replace(state, traffic=state.traffic._replace(whole=False))
+        yield state._replace(traffic=state.traffic._replace(whole=False))
         return
     elements = maps(text(fields.get(1)))
     is_map, place = 3 in fields, _place(number(fields.get(2)))
@@ -337,14 +336,14 @@ def _take_data(state: _State, register: int, data: Attributes) -> Iterator[_Stat
     action = VERDICTS.get(code, FINAL)
     if action:
         chain = text(verdict.get(VERDICT_CHAIN))
-        yield replace(state, branch=Branch(state.traffic, action, chain))
+        yield state._replace(branch=Branch(state.traffic, action, chain))
     elif code == -1:
         yield state
 
 
 def _nat(state: _State, fields: Attributes, _maps: Maps) -> Iterator[_State]:
     if number(fields.get(1)) != NAT_DESTINATION:
-        yield replace(state, branch=Branch(state.traffic, FINAL))
+        yield state._replace(branch=Branch(state.traffic, FINAL))
         return
     version = VERSION_OF.get(number(fields.get(2)), 6)
     narrowed = state.narrowed(Traffic(frozenset((version,))))
@@ -357,13 +356,13 @@ def _nat(state: _State, fields: Attributes, _maps: Maps) -> Iterator[_State]:
     to = destination(
         address if len(address) == size else b"", int.from_bytes(port), int.from_bytes(last)
     )
-    yield replace(narrowed, branch=Branch(narrowed.traffic, DNAT, to))
+    yield narrowed._replace(branch=Branch(narrowed.traffic, DNAT, to))
 
 
 def _redirect(state: _State, fields: Attributes, _maps: Maps) -> Iterator[_State]:
     port = state.constant(_place(number(fields[1])))[:2] if 1 in fields else b""
     to = destination(b"", int.from_bytes(port))
-    yield replace(state, branch=Branch(state.traffic, DNAT, to))
+    yield state._replace(branch=Branch(state.traffic, DNAT, to))
 
 
 def _match(state: _State, fields: Attributes, _maps: Maps) -> Iterator[_State]:
@@ -378,9 +377,9 @@ def _target(state: _State, fields: Attributes, _maps: Maps) -> Iterator[_State]:
     family = 4 if state.traffic.families == {4} else 6
     to = target_text(name, revision, info, family)
     if to is not None:
-        yield replace(state, branch=Branch(state.traffic, DNAT, to))
+        yield state._replace(branch=Branch(state.traffic, DNAT, to))
     else:
-        yield replace(state, traffic=state.traffic._replace(whole=False))
+        yield state._replace(traffic=state.traffic._replace(whole=False))
 
 
 def _extension(fields: Attributes) -> tuple[str, int, bytes]:

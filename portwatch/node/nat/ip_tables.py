@@ -91,7 +91,6 @@ def _entries(version: _Version) -> tuple[int, bytes]:
 
 def parse_table(start: int, entries: bytes, version: _Version) -> NatTable:
     """The table whose PREROUTING begins at `start`. Refused where the entries are none."""
-    table = NatTable("nat", entries=["PREROUTING"])
     names: dict[int, str] = {start: "PREROUTING"}
     rules: list[tuple[int, Branch]] = []
     try:
@@ -105,13 +104,14 @@ def parse_table(start: int, entries: bytes, version: _Version) -> NatTable:
                 rules.append((offset, _branch(entry, version, target_at)))
     except (struct.error, IndexError) as err:
         raise Refused("ip_tables: an entry was cut short", 0) from err
+    chains: dict[str, list[Branch]] = {}
     chain = ""
     for offset, branch in rules:
         chain = names.get(offset, chain)
         if branch.action in (JUMP, GOTO):
             branch = branch._replace(to=names.get(int(branch.to), ""))
-        table.chains.setdefault(chain, []).append(branch)
-    return table
+        chains.setdefault(chain, []).append(branch)
+    return NatTable("nat", ["PREROUTING"], lambda name: chains.get(name, []))
 
 
 def _each(entries: bytes, version: _Version) -> Iterator[tuple[int, bytes]]:

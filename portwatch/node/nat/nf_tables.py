@@ -10,8 +10,9 @@ import errno
 import os
 import struct
 from collections import defaultdict
+from collections.abc import Mapping
 
-from portwatch.node.nat.expressions import MapElement, NftMap, rule_branches
+from portwatch.node.nat.expressions import MapElement, Maps, NftMap, rule_branches
 from portwatch.node.nat.netlink import (
     NETLINK_NETFILTER,
     Attributes,
@@ -22,7 +23,7 @@ from portwatch.node.nat.netlink import (
     number,
     text,
 )
-from portwatch.node.nat.rules import NatTable
+from portwatch.node.nat.rules import Branch, NatTable
 from portwatch.node.paths import HostPaths
 
 SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -57,21 +58,39 @@ def nft_tables(host: HostPaths) -> list[NatTable]:
         if err.number in ABSENT:
             return []
         raise
-    found = []
-    for (family, name), chains in entries.items():
-        table = NatTable(name, entries=chains)
-        maps = _Maps(family, name)
-        for body in rules:
-            fields = attributes(body[GENERAL.size :])
-            if body[0] == family and text(fields.get(RULE_TABLE)) == name:
-                chain = table.chains.setdefault(text(fields.get(RULE_CHAIN)), [])
-                expressions = [
-                    attributes(one) for _, one in each_attribute(fields.get(RULE_EXPRESSIONS, b""))
-                ]
-                comment = rule_comment(fields.get(RULE_USERDATA, b""))
-                chain += rule_branches(expressions, FAMILIES[family], maps, comment)
-        found.append(table)
-    return found
+    by_place: dict[tuple[int, str, str], list[Attributes]] = defaultdict(list)
+    for body in rules:
+        fields = attributes(body[GENERAL.size :])
+        place = body[0], text(fields.get(RULE_TABLE)), text(fields.get(RULE_CHAIN))
+        by_place[place].append(fields)
+    return [_table(family, name, chains, by_place) for (family, name), chains in entries.items()]
+
+
+def _table(
+    family: int,
+    name: str,
+    entries: list[str],
+    rules: Mapping[tuple[int, str, str], list[Attributes]],
+) -> NatTable:
+    maps = _Maps(family, name)
+
+    def read(chain: str) -> list[Branch]:
+        return [
+            branch
+            for fields in rules.get((family, name, chain), ())
+            for branch in _branches(fields, family, maps)
+        ]
+
+    return NatTable(name, entries, read)
+
+
+def _branches(rule: Attributes, family: int, maps: Maps) -> list[Branch]:
+    expressions = [attributes(one) for _, one in each_attribute(rule.get(RULE_EXPRESSIONS, b""))]
+    comment = rule_comment(rule.get(RULE_USERDATA, b""))
+    try:
+        return rule_branches(expressions, FAMILIES[family], maps, comment)
+    except (struct.error, IndexError, ValueError) as err:
+        raise Refused("nf_tables: a rule was cut short", 0) from err
 
 
 def _is_unloaded(host: HostPaths) -> bool:

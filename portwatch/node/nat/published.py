@@ -104,7 +104,7 @@ class _Way(NamedTuple):
     def through(self, chain: str, branch: Branch) -> _Way:
         if self.rule or branch.traffic.ports is None:
             return self
-        service = branch.to if "/" in branch.to else ""  # kube-proxy's chains are called after it
+        service = branch.to if "/" in branch.to else ""  # kube-proxy's are called after it
         return self._replace(rule=chain, comment=branch.comment or service)
 
 
@@ -126,7 +126,7 @@ class _Walker:
     def _walk(self, table: NatTable, name: str, traffic: Traffic, way: _Way) -> bool:
         """Whether no packet of `traffic` comes back from the chain."""
         way = way._replace(path=(*way.path, name))
-        for branch in table.chains.get(name, ()):
+        for branch in table.branches(name):
             self._steps += 1
             if self._steps > MAX_STEPS:
                 raise KernelError("the NAT rules are too many to follow")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import NamedTuple
 
 from portwatch.node.nat.traffic import Traffic
@@ -24,10 +24,18 @@ class Branch(NamedTuple):
     comment: str = ""
 
 
-@dataclass
 class NatTable:
-    """One table. `entries`: the chains that incoming packets enter, in their order."""
+    """One table. `entries`: the chains that incoming packets enter, in their order. `read` makes
+    the branches of a chain: of the thousands that Services make few lead to a node's own ports."""
 
-    name: str
-    chains: dict[str, list[Branch]] = field(default_factory=dict)
-    entries: list[str] = field(default_factory=list)
+    def __init__(self, name: str, entries: list[str], read: Callable[[str], list[Branch]]) -> None:
+        self.name = name
+        self.entries = entries
+        self._read = read
+        self._known: dict[str, list[Branch]] = {}
+
+    def branches(self, chain: str) -> list[Branch]:
+        """In order; none where there is no such chain."""
+        if chain not in self._known:
+            self._known[chain] = self._read(chain)
+        return self._known[chain]
