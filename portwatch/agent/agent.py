@@ -179,6 +179,11 @@ class Agent:
         """How long the loop may sleep: a wake-up costs half a millisecond."""
         return TICK_SECONDS if time.monotonic() < self._busy_until else REST_SECONDS
 
+    def pods_changed(self, cgroups: frozenset[str]) -> None:
+        """More, or something else, is known of the pods that these cgroups are in."""
+        self._publisher.cgroups.reclassify(cgroups)
+        self._format.cgroups_changed()
+
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
         if self._publisher.live is None:

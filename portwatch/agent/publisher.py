@@ -6,7 +6,7 @@ The `portwatch load` and `apply` commands use it for one swap, the agent for its
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from portwatch.agent.cgroup_keeper import CgroupKeeper, FollowsCgroups
 from portwatch.agent.identity.account_words import AccountWords
@@ -43,7 +43,7 @@ class Publisher:
         tree: CgroupTree,
         host_network: HostNetwork,
         book: ContainerBook | None = None,
-        follower: FollowsCgroups | None = None,
+        followers: Sequence[FollowsCgroups] = (),
     ) -> None:
         self._pin_dir = pin_dir
         self._tree = tree
@@ -58,7 +58,7 @@ class Publisher:
         self.names = Names(self._names_map)
         self.workloads = WorkloadNames(self._live, self.names, book or ContainerBook())
         self.cgroups = CgroupKeeper(
-            tree, self._live, self._maps["cgroups"], self.workloads, follower
+            tree, self._live, self._maps["cgroups"], self.workloads, followers
         )
 
     def close(self) -> None:

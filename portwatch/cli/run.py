@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import click
 
+from portwatch.cli.kubernetes_options import kubernetes_options
 from portwatch.cli.options import (
     cgroup_option,
     collisions_option,
@@ -65,6 +66,7 @@ JOURNAL = "journal"
 )
 @collisions_option
 @engines_option
+@kubernetes_options
 @pin_dir_option
 def run(
     policy: Path | None,
@@ -80,6 +82,8 @@ def run(
     no_load: bool,
     collisions: bool,
     engines: tuple[str, ...],
+    kube_config: str | None,
+    node_name: str | None,
     pin_dir: Path,
 ) -> None:
     """Run the agent: load, enforce, follow the policy's files and SIGHUP, print events, serve
@@ -98,6 +102,7 @@ def run(
         removed_on_failure,
         require_root,
     )
+    from portwatch.cli.kubernetes_options import parse_pod_source
     from portwatch.cli.patience import patience
     from portwatch.cli.web_options import WebOptions
     from portwatch.kernel.loading import remove
@@ -106,6 +111,7 @@ def run(
     require_root()
     web = WebOptions.parse(listens, systemd_socket, web_config)
     sockets = parse_engines(engines)
+    pods = parse_pod_source(kube_config, node_name)
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
@@ -135,6 +141,7 @@ def run(
                             *(tree, source, loaded, web, max_series, emit, sockets, log_binds),
                             heal=None if no_load else heal,
                             refused=refused,
+                            pods=pods,
                         )
                         serve(pins, service, check)
                 ready = True

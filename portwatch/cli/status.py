@@ -119,12 +119,13 @@ def _published(readings: Readings) -> dict[str, Any]:
 def _classes(pins: PinDir, generation: int, policy: Policy) -> dict[str, Any]:
     """The cgroups here by class: those that no constraint tells apart."""
     from portwatch.agent.identity.class_counts import class_counts
-    from portwatch.agent.identity.container_asking import ask_now, names_containers
+    from portwatch.agent.identity.container_asking import ask_now, names_containers, names_pods
     from portwatch.agent.identity.containers import ContainerBook
     from portwatch.cli.enforcement import HOST, cgroup_tree
 
     tree = cgroup_tree()
-    book = ask_now(tree, HOST, tree.scan()) if names_containers(policy) else ContainerBook()
+    asks = names_containers(policy) or names_pods(policy)
+    book = ask_now(tree, HOST, tree.scan()) if asks else ContainerBook()
     counts, unclassified = class_counts(pins, generation, tree, policy, book)
     shown = [
         {
