@@ -181,8 +181,17 @@ class Agent:
 
     def pods_changed(self, cgroups: frozenset[str]) -> None:
         """More, or something else, is known of the pods that these cgroups are in."""
-        self._publisher.cgroups.reclassify(cgroups)
+        if not self._renew_where_outgrown():
+            self._publisher.cgroups.reclassify(cgroups)
         self._format.cgroups_changed()
+
+    def _renew_where_outgrown(self) -> bool:
+        """A port that no pod declared before has no place in the tables: all of them anew, before
+        the pod's cgroup is classified by them."""
+        outgrown = self._publisher.is_outgrown
+        if outgrown:
+            self._policy.renew()
+        return outgrown
 
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
@@ -241,6 +250,7 @@ class Agent:
         for record in records:
             if not record.removed:
                 self._containers.made_by(os.fsdecode(record.path), record.pid)
+        self._renew_where_outgrown()
         if any(record.removed for record in records):
             self._format.cgroups_changed()
         self._publisher.cgroups.follow(map(_change, records))

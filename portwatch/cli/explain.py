@@ -120,8 +120,10 @@ def _with_more(
     from portwatch.policy.owners import catalog_sets, owners
     from portwatch.policy.tables.compile import compile_policy
     from portwatch.policy.tables.permitted import permitted
+    from portwatch.policy.workload import declared_ports
 
-    compiled = compile_policy(policy, accounts_of(policy))
+    declared = declared_ports(who.cgroup, who.container)
+    compiled = compile_policy(policy, accounts_of(policy), declared)
     return replace(
         answer,
         may_bind=permitted(compiled, who, address, endpoint.address),
