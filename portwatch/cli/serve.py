@@ -20,6 +20,7 @@ from portwatch.agent.kubernetes.pod_book import PodBook
 from portwatch.agent.kubernetes.pod_file import PodFile, pods_path, read_pods
 from portwatch.agent.memory import keep_one_heap
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
+from portwatch.agent.metrics.undeclared import UndeclaredCollector
 from portwatch.agent.metrics.web import WebConfigCollector
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
@@ -76,7 +77,8 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
     """Put the policy in force and serve until a signal ends it, with `beside` in the same loop."""
     keep_one_heap()
     tree, loaded = service.tree, service.loaded
-    book = ContainerBook(read_pods(pods_path(pins.path)) if service.pods else PodBook())
+    kept = read_pods(pods_path(pins.path)) if service.pods else None
+    book = ContainerBook(kept.book if kept else PodBook())
     with (
         _pod_watch(book.pods, service.pods, pins) as pods,
         closing(HeldPins(pins)) as held,
@@ -109,6 +111,14 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
             registry = make_registry(collector)
             if service.web.config:
                 registry.register(WebConfigCollector(service.web.config))
+
+            registry.register(
+                UndeclaredCollector(readings, publisher.names, lambda: publisher.live)
+            )
+            if pods:
+                from portwatch.agent.metrics.kubernetes import KubernetesCollector
+
+                registry.register(KubernetesCollector(pods))
 
             def outlook() -> Outlook:
                 from portwatch.agent.web.look import Outlook

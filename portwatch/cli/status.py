@@ -13,6 +13,7 @@ import click
 from portwatch.cli.options import json_option, pin_dir_option
 
 if TYPE_CHECKING:
+    from portwatch.agent.kubernetes.pod_file import KeptPods
     from portwatch.kernel.pins import PinDir
     from portwatch.kernel.readings import Readings
     from portwatch.policy.model import Policy
@@ -37,6 +38,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     """Everything that `status` shows, by name; NotLoaded where there is nothing."""
     from portwatch import __version__
     from portwatch.agent.in_force import policy_in_kernel
+    from portwatch.agent.kubernetes.pod_file import pods_path, read_pods
     from portwatch.errors import NotLoaded
     from portwatch.kernel.loading import read_meta
     from portwatch.kernel.names import Names
@@ -65,6 +67,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         classes = _classes(pins, generation, policy)
     except NotLoaded:
         in_force = None
+    pods = read_pods(pods_path(pin_dir))
     hooks = readings.hooks()
     verdicts = ("allowed", "denied", "recorded")
     return {
@@ -78,6 +81,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "policy": in_force,
         "hooks": {hook.name: hook.attached for hook in hooks},
         "cgroups": classes,
+        **({"kubernetes": _pods(pods)} if pods else {}),
         "binds": {
             verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
             for verdict in verdicts
@@ -114,6 +118,13 @@ def _published(readings: Readings) -> dict[str, Any]:
     for one in published:
         counts[one.rule.source] += one.rule.last - one.rule.first + 1
     return {"published_ports": dict(counts), "uncovered": readings.uncovered(bool(unread))}
+
+
+def _pods(kept: KeptPods) -> dict[str, Any]:
+    """What is known of pods, and how old that is."""
+    contact = kept.contact_seconds
+    heard = {"last_contact_seconds_ago": round(time.time() - contact, 1)} if contact else {}
+    return {"pods": len(kept.book), **heard}
 
 
 def _classes(pins: PinDir, generation: int, policy: Policy) -> dict[str, Any]:
@@ -168,6 +179,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"  published {_counts(facts['published_ports'])}",
         f"  events    lost {facts['events_lost']:,} · suppressed {facts['events_suppressed']:,}",
     ]
+    if "kubernetes" in facts:
+        lines.append(_pod_line(facts["kubernetes"]))
     if facts["cgroups"] is not None:
         lines += _class_lines(facts["cgroups"])
     if facts["violations"]:
@@ -183,6 +196,14 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines.append("not covered on this kernel")
     lines += [f"  {gap}: {text}" for gap, text in facts["uncovered"].items()]
     return lines
+
+
+def _pod_line(kubernetes: dict[str, Any]) -> str:
+    seconds = kubernetes.get("last_contact_seconds_ago")
+    heard = f"heard of {_ago(seconds)}" if seconds is not None else "never heard of"
+    return (
+        f"  pods      {kubernetes['pods']:,} known; the API server was {heard}, or a minute later"
+    )
 
 
 def _class_lines(cgroups: dict[str, Any]) -> list[str]:

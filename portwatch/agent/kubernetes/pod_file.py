@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from portwatch.agent.events.hub import socket_path
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 PATTERN = "pods*.json"
 MAX_BYTES = 64 << 20
 EVERY_SECONDS = 5.0
+CONTACT_SECONDS = 60.0
 
 
 def pods_path(pin_dir: Path) -> Path:
@@ -29,19 +31,28 @@ def pods_path(pin_dir: Path) -> Path:
     return events.with_name(events.stem.replace("events", "pods") + ".json")
 
 
-def read_pods(path: Path) -> PodBook:
-    """Return what is there; nothing where there is no such file, or it is another's."""
+@dataclass(frozen=True)
+class KeptPods:
+    """What a file has: `contact_seconds` is when the API server was last heard of, since the epoch,
+    0 for never; a minute more is not told."""
+
+    book: PodBook
+    contact_seconds: float = 0.0
+
+
+def read_pods(path: Path) -> KeptPods | None:
+    """Return what is there; None where there is no such file, or it is another's."""
     try:
         with path.open("rb") as opened:
             if os.fstat(opened.fileno()).st_uid != 0:
-                return PodBook()
-            text = opened.read(MAX_BYTES)
-        return PodBook.load(json.loads(text)["pods"])
+                return None
+            kept = json.loads(opened.read(MAX_BYTES))
+        return KeptPods(PodBook.load(kept["pods"]), float(kept["contact"]))
     except FileNotFoundError:
-        return PodBook()
+        return None
     except (OSError, ValueError, KeyError, TypeError) as err:
         log.warning("ignoring %s: %s", path, err)
-        return PodBook()
+        return None
 
 
 def pods_of_agents(host: HostPaths) -> PodBook:
@@ -52,7 +63,8 @@ def pods_of_agents(host: HostPaths) -> PodBook:
     except OSError:
         return book
     for path in paths:
-        for pod in read_pods(path):
+        kept = read_pods(path)
+        for pod in kept.book if kept else ():
             book.learn(pod)
     return book
 
@@ -64,22 +76,26 @@ class PodFile:
         self._path = path
         self._book = book
         self._due: float | None = None
+        self._contact = 0.0
 
     def changed(self) -> None:
         """There is something to write."""
         self._due = self._due or time.monotonic() + EVERY_SECONDS
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, contact_seconds: float) -> None:
         """Write what is due; `now` is monotonic, in seconds."""
+        if contact_seconds - self._contact > CONTACT_SECONDS:
+            self.changed()
         if self._due is not None and now >= self._due:
-            self.write()
+            self.write(contact_seconds)
 
-    def write(self) -> None:
+    def write(self, contact_seconds: float) -> None:
         """Write it now, if anything has changed."""
         if self._due is None:
             return
-        self._due = None
-        text = json.dumps({"pods": self._book.dump()}, separators=(",", ":"))
+        self._due, self._contact = None, contact_seconds
+        kept = {"contact": contact_seconds, "pods": self._book.dump()}
+        text = json.dumps(kept, separators=(",", ":"))
         beside = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -31,6 +31,11 @@ class PodWatch:
         """How many pods are known."""
         return len(self._book)
 
+    @property
+    def unknown(self) -> int:
+        """How many pods have a cgroup here and are not known."""
+        return sum(self._book.of(uid) is None for uid in list(self._below))
+
     def connect(self, changed: Callable[[frozenset[str]], None]) -> None:
         """`changed` is called with the cgroups of which more, or something else, is known now."""
         self._changed = changed
@@ -42,7 +47,7 @@ class PodWatch:
 
     def tick(self) -> None:
         """After every wake-up."""
-        self._file.tick(time.monotonic())
+        self._file.tick(time.monotonic(), self.follower.state.contact_seconds)
 
     def wait(self, seconds: float) -> None:
         """Give the API server that long for its first list."""
@@ -58,7 +63,7 @@ class PodWatch:
             self._selector.unregister(self.follower.fileno())
             self._selector = None
         self.follower.close()
-        self._file.write()
+        self._file.write(self.follower.state.contact_seconds)
 
     def seen(self, paths: Iterable[str]) -> None:
         """Cgroups that are there."""

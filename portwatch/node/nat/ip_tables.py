@@ -102,7 +102,7 @@ def parse_table(start: int, entries: bytes, version: _Version) -> NatTable:
                 names[offset + len(entry)] = label.decode("utf-8", "replace")
             else:
                 rules.append((offset, _branch(entry, version, target_at)))
-    except (struct.error, IndexError) as err:
+    except (struct.error, IndexError, ValueError) as err:
         raise Refused("ip_tables: an entry was cut short", 0) from err
     chains: dict[str, list[Branch]] = {}
     chain = ""

@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from portwatch.node.nat.expressions import MapElement, Maps, NftMap, rule_branches
 from portwatch.node.nat.netlink import (
@@ -87,8 +87,15 @@ def _table(
 def _branches(rule: Attributes, family: int, maps: Maps) -> list[Branch]:
     expressions = [attributes(one) for _, one in each_attribute(rule.get(RULE_EXPRESSIONS, b""))]
     comment = rule_comment(rule.get(RULE_USERDATA, b""))
+    return branches_of(expressions, FAMILIES[family], maps, comment)
+
+
+def branches_of(
+    expressions: Iterable[Attributes], versions: Iterable[int], maps: Maps, comment: str = ""
+) -> list[Branch]:
+    """All that a rule does. Refused where it is no rule."""
     try:
-        return rule_branches(expressions, FAMILIES[family], maps, comment)
+        return rule_branches(expressions, versions, maps, comment)
     except (struct.error, IndexError, ValueError) as err:
         raise Refused("nf_tables: a rule was cut short", 0) from err
 

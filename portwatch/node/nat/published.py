@@ -29,11 +29,11 @@ ADDRESS_MESSAGE = struct.Struct("=BBBBi")  # ifaddrmsg
 LOCAL_ADDRESS, ANY_ADDRESS = 2, 1  # IFA_LOCAL, IFA_ADDRESS
 
 SOURCES = (
+    ("kubelet", r"KUBE-HOSTPORT"),
     ("kube-proxy", r"KUBE-|kube-proxy$|nodeport"),
     ("podman", r"NETAVARK|netavark$|nv_"),
     ("cni-portmap", r"CNI-|cni_hostport$"),
     ("docker", r"DOCKER|docker-bridges$"),
-    ("kubelet", r"KUBE-HOSTPORT"),
     ("firewalld", r"nat_PRE|firewalld$"),
     ("libvirt", r"LIBVIRT"),
 )

@@ -9,7 +9,7 @@ import struct
 from portwatch.node.nat.traffic import Range, Traffic
 
 PORTS = struct.Struct("=4H")  # xt_tcp, xt_udp: source and destination; xt_sctp: the reverse
-TCP_INVERTED, UDP_INVERTED = 15, 8  # where the flags are that turn ports round
+TCP_INVERTED, UDP_INVERTED = 11, 8  # where the flags are that turn ports round
 INVERTED_DESTINATION = 2  # XT_TCP_INV_DSTPT, XT_UDP_INV_DSTPT
 SCTP_INVERTED, SCTP_FLAGS = 280, 276  # xt_sctp_info after its chunk map
 SCTP_DESTINATION = 2  # XT_SCTP_DEST_PORTS
