@@ -29,6 +29,7 @@ from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
 from portwatch.agent.signals import Signals
 from portwatch.agent.state import AgentState
+from portwatch.agent.survey.published_map import PublishedMap
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
@@ -117,6 +118,7 @@ class Agent:
         self._collisions = CollisionReports(
             readings, publisher.workloads, self._format, self._selector, self.tell
         )
+        self._published = PublishedMap(pin_dir.open_map("published"), publisher.slots)
         self._surveys = SurveyRuns(
             str(path),
             max_series,
@@ -126,6 +128,7 @@ class Agent:
             self._collisions.surveyed,
             lambda: publisher.workloads.book.dump(containers.containers),
             signs=self._signs_of_change,
+            keep=self._published.keep,
         )
         self._policy = PolicyKeeper(
             source,
@@ -205,6 +208,7 @@ class Agent:
         for work in self._beside:
             work.close()
         self._surveys.close()
+        self._published.close()
         self._policy.close()
         self._collisions.close()
         self._hub.close()
@@ -237,6 +241,9 @@ class Agent:
         """One record; that of a bind whose port may be shared may log it, too."""
         if raw.kind in (layout.EVENT_COLLISION, layout.EVENT_SHARED):
             self._collisions.take(raw)
+        elif raw.kind == layout.EVENT_PUBLISHED:
+            self._surveys.want_soon(time.monotonic())  # which tells whose the port is
+            return
         if raw.kind == layout.EVENT_VIOLATION:
             event = self._format.violation(raw)
             if event is not None:
@@ -299,6 +306,7 @@ class Agent:
             counts = self._readings.violations()
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
+            counted |= {one.key.workload for one in self._readings.published_binds()}
             self._publisher.workloads.forget(counted)
             give_back_freed()
         self._tails.look(totals)

@@ -215,6 +215,46 @@ def test_a_bind_on_a_published_port_is_a_collision(shared: Sandbox) -> None:
     assert agent.metric("portwatch_uncovered", gap="published_ports") == 0
 
 
+def test_binds_in_vain_are_counted_by_the_kernel(shared: Sandbox) -> None:
+    """Exactly those that go through on an address which a rule takes from them, over both IP
+    versions; and one that stays is told soon, without anybody asking."""
+    (binder,) = together(shared, "vain")
+    give_address(binder.pid)
+    write_iptables(binder.pid, "iptables-nft", DOCKER)
+    write_nft(binder.pid, NFT["netavark"][0])
+    agent = start_agent(shared)
+    eventually(lambda: agent.metric("portwatch_published_ports", source="podman") >= 13)
+    name = f"{shared.path}/vain"
+
+    def counted(port: int, protocol: str = "tcp") -> float:
+        labels = {"workload": name, "protocol": protocol, "port": str(port)}
+        return agent.metric("portwatch_published_port_binds_total", **labels)
+
+    for _ in range(7):
+        assert binder.bind(8080, "0.0.0.0") == "ok"
+        assert binder.bind(8080, ADDRESS) == "ok"
+        assert binder.bind(8080, "127.0.0.1") == "ok"
+        assert binder.bind(8080, "0.0.0.0", protocol="udp") == "ok"
+        assert binder.bind(8085, "0.0.0.0") == "ok"
+    assert counted(8080) == 14
+    assert counted(8080, "udp") == counted(8085) == 0
+    assert binder.bind(8080, "::") == "ok"
+    assert binder.bind(8080, "::1") == "ok"
+    assert binder.bind(8080, "::", v6only=True) == "ok"
+    assert counted(8080) == 15
+    for address in ("198.51.100.7", ADDRESS, "0.0.0.0"):
+        assert binder.bind(5353, address, protocol="udp") == "ok"
+    assert counted(5353, "udp") == 2
+    assert binder.bind(443, "::", v6only=True) == "ok"
+    assert binder.bind(443, "2001:db8::7") == "ok"
+    assert binder.bind(443, "0.0.0.0") == "ok"
+    assert counted(443) == 2
+    assert agent.metric("portwatch_bind_collisions_total", workload=name) == 0
+    assert binder.take(*listening("0.0.0.0", 8080), name="stays").said == "ok"
+    event = eventually(lambda: told(agent, 8080), 40, "it is told")[0]
+    assert event["holder"]["source"] == "docker"
+
+
 def listening(address: str, port: int) -> list[tuple[object, ...]]:
     """The steps to a server."""
     return [("socket", "tcp", "ipv4"), ("bind", address, port), ("listen",)]

@@ -50,6 +50,10 @@ class KnownReadings:
         """One kind."""
         yield CollisionCount(CollisionKey(2, 8080, 0), 6, 10, 1)
 
+    def published_binds(self) -> Iterator[CollisionCount]:
+        """One bind in vain."""
+        yield CollisionCount(CollisionKey(2, 9001, 0), 1, 20, 2)
+
 
 class KnownNames:
     """Stands for kernel.names.Names."""

@@ -34,12 +34,15 @@ class PortMetrics:
         self._max_series = max_series
         self._violations_shown = OldestSeries[ViolationCount](max_series)
         self._collisions_shown = OldestSeries[CollisionCount](max_series)
+        self._published_shown = OldestSeries[CollisionCount](max_series)
 
     def collect(self, entries: dict[str, int]) -> Iterator[Metric]:
         """Fresh families; `entries` gets how many the kernel's maps have, by map name."""
         violations, violations_folded, entries["violations"] = self._violations()
-        collisions, collisions_folded, entries["collisions"] = self._collisions()
-        yield from (violations, self._listeners(), collisions, *self._published())
+        collisions, collisions_folded, in_use = self._collisions()
+        binds, binds_folded, in_vain = self._published_binds()
+        entries["collisions"] = in_use + in_vain
+        yield from (violations, self._listeners(), collisions, binds, *self._published())
         folded = GaugeMetricFamily(
             "portwatch_series_folded",
             "Series that --max-series has no room for, so that the metric counts them under "
@@ -49,6 +52,7 @@ class PortMetrics:
         folded.add_metric(("portwatch_violations_total",), violations_folded)
         folded.add_metric(("portwatch_listeners",), self._state.listeners_folded)
         folded.add_metric(("portwatch_bind_collisions_total",), collisions_folded)
+        folded.add_metric(("portwatch_published_port_binds_total",), binds_folded)
         yield folded
         surveyed = GaugeMetricFamily(
             "portwatch_listeners_last_survey_timestamp_seconds",
@@ -86,6 +90,26 @@ class PortMetrics:
             labels=COLLISION_LABELS,
         )
 
+        counts = self._readings.collision_counts()
+        return family, *self._conflicts(family, self._collisions_shown, counts)
+
+    def _published_binds(self) -> tuple[Metric, int, int]:
+        family = CounterMetricFamily(
+            "portwatch_published_port_binds",
+            "Binds that went through on a port which a NAT rule gives to somebody else, by who "
+            f"bound; past {self._max_series} series all that are new are counted under workload "
+            "and port `other`.",
+            labels=COLLISION_LABELS,
+        )
+        counts = self._readings.published_binds()
+        return family, *self._conflicts(family, self._published_shown, counts)
+
+    def _conflicts(
+        self,
+        family: CounterMetricFamily,
+        shown: OldestSeries[CollisionCount],
+        counts: Iterable[CollisionCount],
+    ) -> tuple[int, int]:
         def own(entry: CollisionCount) -> Labels:
             key = entry.key
             protocol = layout.PROTOCOL_NAMES[key.protocol]
@@ -94,8 +118,7 @@ class PortMetrics:
         def other(entry: CollisionCount) -> Labels:
             return OTHER_NAME, layout.PROTOCOL_NAMES[entry.key.protocol], OTHER_NAME
 
-        counts = self._readings.collision_counts()
-        return family, *_fill(family, self._collisions_shown, counts, own, other)
+        return _fill(family, shown, counts, own, other)
 
     def _listeners(self) -> Metric:
         family = GaugeMetricFamily(

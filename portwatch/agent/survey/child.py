@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.survey.report import (
     PublishedSeries,
+    PublishedSpan,
     Series,
     ShadowedSeries,
     SurveyReport,
@@ -38,6 +39,7 @@ from portwatch.policy.model import Policy
 
 PICKED_PORT = "ephemeral"
 MAX_SHARING = 200
+MAX_PORTS = 5000  # a third of the map's entries, which each may take
 
 
 def identity_of(policy: Policy) -> str:
@@ -85,7 +87,21 @@ def report(
         published_series(listing.published),
         fold_shadowed(shadowed_series(shadowed), request.max_series),
         listing.unread,
+        list(spans_of(listing.published)),
     )
+
+
+def spans_of(published: Iterable[PublishedPort]) -> Iterator[PublishedSpan]:
+    """The ports by network and IP version, of which together no more than MAX_PORTS."""
+    room = MAX_PORTS
+    for one in published:
+        rule = one.rule
+        for family in rule.families:
+            last = min(rule.last, rule.first + room - 1)
+            if last < rule.first:
+                return
+            room -= last - rule.first + 1
+            yield one.network, rule.protocol, family, rule.address or "", rule.first, last
 
 
 def published_series(published: Iterable[PublishedPort]) -> list[tuple[PublishedSeries, int]]:

@@ -19,6 +19,9 @@ Series = tuple[str, str, str, str, str]
 PublishedSeries = tuple[str, str]
 """source, protocol"""
 
+PublishedSpan = tuple[int, str, int, str, int, int]
+"""Inode of the network namespace, protocol, IP version, address (empty: all), first, last port."""
+
 ShadowedSeries = tuple[str, str, str, str]
 """workload, protocol, port, source"""
 
@@ -57,7 +60,7 @@ class SurveyReport:
     looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
     `folded`: how many series there was no room for. `published` counts the ports that are taken
     with no socket, by source and protocol; `shadowed` the sockets that listen on one, bounded too;
-    `unread`: whose rules may not be read.
+    `unread`: whose rules may not be read. `spans`: the ports themselves, no more than fit the map.
     """
 
     policy: str
@@ -72,6 +75,7 @@ class SurveyReport:
     published: list[tuple[PublishedSeries, int]] = field(default_factory=list)
     shadowed: list[tuple[ShadowedSeries, int]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    spans: list[PublishedSpan] = field(default_factory=list)
 
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:
@@ -85,5 +89,6 @@ def _parse(answered: Any) -> SurveyReport:
     fields["series"] = [(tuple(labels), int(count)) for labels, count in fields["series"]]
     for name in ("published", "shadowed"):
         fields[name] = [(tuple(labels), int(count)) for labels, count in fields[name]]
+    fields["spans"] = [tuple(span) for span in fields["spans"]]
     fields["events"] = [(int(known), dict(event)) for known, event in fields["events"]]
     return SurveyReport(**fields)
