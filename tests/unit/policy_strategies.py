@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, get_args
@@ -86,7 +87,7 @@ _IMAGE_GLOBS = (
 )  # fmt: skip
 _PODS = (POD_UID, "*", f"/kubepods/pod{POD_UID}", "0b1c*", "ffff*")
 _POD_PARTS = (
-    {"namespace": "shop"}, {"namespace": ["kube-*", "x"]}, {"name": "api-*"},
+    {"uid": POD_UID}, {"namespace": "shop"}, {"namespace": ["kube-*", "x"]}, {"name": "api-*"},
     {"serviceAccount": "api"}, {"serviceAccount": "*"}, {"known": False}, {"known": True},
     {"labels": {"app": "api"}}, {"labels": {"app": ["api", "web"]}}, {"labels": "app!=api,tier"},
     {"labels": "!tier"}, {"matchLabels": {"tier": "x"}, "uid": "0b*"},
@@ -139,7 +140,7 @@ _VALUES = {
     "slice": _one_or_list(_SLICE_GLOBS),
     "container": _one_or_list(_CONTAINER_GLOBS),
     "image": _one_or_list(_IMAGE_GLOBS),
-    "pod": _one_or_list(_PODS) | st.sampled_from(({"uid": POD_UID}, *_POD_PARTS)),
+    "pod": _one_or_list(_PODS) | st.sampled_from(_POD_PARTS).map(deepcopy),
     "cgroup": _one_or_list(_CGROUP_GLOBS),
     "user": _one_or_list(_USERS),
     "group": _one_or_list(_GROUPS),

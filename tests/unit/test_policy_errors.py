@@ -114,20 +114,21 @@ ONE_PROBLEM = {
     ONE + "    deny: [1]\n    for: {pod: web-0}\n": "5:16: `web-0` is no pod's uid: by its name it "
     "is `pod: {name: web-0}`",
     ONE
-    + "    deny: [1]\n    for: {pod: {labels: {app: 3}}}\n": "5:30: `app` must be text: put it in "
+    + "    deny: [1]\n    for: {pod: {labels: {app: 3}}}\n": "5:31: `app` must be text: put it in "
     "quotes, not `3`",
-    ONE + "    deny: [1]\n    for: {pod: {labels: {a: x*}}}\n": "5:28: `x*` is no label's value: "
+    ONE + "    deny: [1]\n    for: {pod: {labels: {a: x*}}}\n": "5:29: `x*` is no label's value: "
     "labels have no globs, list the values",
     ONE
     + "    deny: [1]\n    for: {pod: {labels: a b}}\n": "5:25: `a b`: a comma is missing before "
     "`b`",
-    ONE + "    deny: [1]\n    for: {pod: {labels: {}}}\n": "5:25: `labels` is empty",
+    ONE + "    deny: [1]\n    for: {pod: {labels: {}}}\n": "5:25: there is no label in "
+    "it; leave it out to mean any labels",
     ONE + "    deny: [1]\n    for: {pod: {known: false, name: x}}\n": "5:24: of a pod that is not "
     "known nothing else is either: only `uid`",
-    ONE + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: in}]}}\n": "5:54: "
+    ONE + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: in}]}}\n": "5:55: "
     "unknown operator `in`; did you mean `In`?",
     ONE
-    + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: In}]}}\n": "5:35: In "
+    + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: In}]}}\n": "5:36: In "
     "takes one or more values",
     "version: 1\npods: {unknown: maybe}\n": "2:17: `maybe` is nothing that can be said of unknown "
     "pods; it is allow or deny",
