@@ -13,7 +13,7 @@ from portwatch.policy.reading import Endpoint
 from portwatch.policy.tables.lookups import VERDICTS
 from portwatch.policy.tables.outcomes import Outcome
 from portwatch.policy.words.addresses import V6_ONLY_WILDCARD, V6_WILDCARD
-from portwatch.policy.workload import Selector, Subject
+from portwatch.policy.workload import KnownPod, Selector, Subject
 
 
 def difference_facts(difference: Comparison) -> dict[str, object]:
@@ -83,6 +83,7 @@ def _subject(subject: Subject) -> dict[str, object]:
         {
             "cgroup": subject.cgroup,
             "container": container.name if container else None,
+            "pod": pod_facts(subject.pod) if subject.pod else None,
             "images": list(container.images) if container and container.images else None,
             "user": subject.user,
             "uid": subject.uid,
@@ -90,6 +91,12 @@ def _subject(subject: Subject) -> dict[str, object]:
             "gid": subject.gid,
         }
     )
+
+
+def pod_facts(pod: KnownPod) -> dict[str, object]:
+    """A pod, as events have it."""
+    told = {"namespace": pod.namespace, "name": pod.name, "service_account": pod.service_account}
+    return {**told, "labels": dict(pod.labels)}
 
 
 def _bind(endpoint: Endpoint, subject: Subject) -> dict[str, object]:

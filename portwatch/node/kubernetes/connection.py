@@ -1,26 +1,30 @@
 """One request to the API server, and its answer as the bytes come.
 
-http.client and ssl of the standard library: the `kubernetes` package takes ten times the memory of
-all this (docs/dependencies.md).
+By h11, which the agent has for its web server anyway, over a socket with or without TLS. What else
+there is takes more memory: docs/dependencies.md.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+
+import h11
 
 from portwatch.errors import ApiFailed
 from portwatch.node.kubernetes.server import ApiServer
 from portwatch.node.kubernetes.shapes import BAD_JSON, read_status
 
+if TYPE_CHECKING:
+    import ssl
+
 CONNECT_SECONDS = 10.0
 PIECE_BYTES = 32 << 10
+MAX_HEADER_BYTES = 64 << 10
 MAX_REFUSAL_BYTES = 16 << 10
-USER_AGENT = "portwatch"
 
 _REASONS = {401: "unauthorized", 403: "unauthorized", 410: "gone", 429: "busy", 504: "gone"}
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -32,65 +36,95 @@ class ApiConnection:
     def __init__(self, server: ApiServer, idle_seconds: float) -> None:
         self._server = server
         self._idle_seconds = idle_seconds
-        self._http = _opened(server)
-        self._response: HTTPResponse | None = None
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._socket: socket.socket | None = None
+        self._is_cut = False
 
     def get(self, path: str, parameters: dict[str, str]) -> None:
         """Ask; ApiFailed where that is refused."""
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        headers = [
+            ("Host", self._server.url.netloc.rpartition("@")[2]),
+            ("Accept", "application/json"),
+            ("User-Agent", "portwatch"),
+        ]
         token = self._server.bearer()
         if token:
-            headers["Authorization"] = f"Bearer {token}"
+            headers.append(("Authorization", f"Bearer {token}"))
         target = f"{self._server.url.path.rstrip('/')}{path}?{urlencode(parameters)}"
-        try:
-            self._http.connect()
-            for option, value in _KEEPALIVE:
-                self._http.sock.setsockopt(socket.IPPROTO_TCP, option, value)
-            self._http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._http.request("GET", target, headers=headers)
-            self._http.sock.settimeout(self._idle_seconds)
-            self._response = self._http.getresponse()
-            if self._response.status != 200:
-                raise self._refusal(self._response)
-        except (HTTPException, OSError, ValueError) as err:
-            raise _failure(err) from err
+        with _translated():
+            self._socket = _opened(self._server)
+            if self._is_cut:
+                raise ConnectionAbortedError
+            request = h11.Request(method="GET", target=target, headers=headers)
+            asked = self._http.send(request), self._http.send(h11.EndOfMessage())
+            self._socket.sendall(b"".join(part or b"" for part in asked))
+            self._socket.settimeout(self._idle_seconds)
+            answer = self._next()
+            while isinstance(answer, h11.InformationalResponse):
+                answer = self._next()
+            if not isinstance(answer, h11.Response):
+                raise ConnectionResetError
+            if answer.status_code != 200:
+                raise self._refusal(answer.status_code)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the answer as it comes; ApiFailed where it ends early or nothing comes."""
-        assert self._response
-        try:
-            while piece := self._response.read1(PIECE_BYTES):
-                yield piece
-        except (HTTPException, OSError, ValueError) as err:
-            raise _failure(err) from err
+        with _translated():
+            while isinstance(event := self._next(), h11.Data):
+                yield bytes(event.data)
+            if not isinstance(event, h11.EndOfMessage):
+                raise ConnectionResetError
 
     def cut(self) -> None:
         """End it from another thread: who reads gets ApiFailed."""
-        sock = self._http.sock
-        if sock is not None:
+        self._is_cut = True
+        if self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended already
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not TLS' own, which changes state
+                # Not TLS' own shutdown(), which changes what the other thread is using.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give it back."""
-        if self._response:
-            self._response.close()
-        self._http.close()
+        if self._socket is not None:
+            self._socket.close()
 
-    def _refusal(self, response: HTTPResponse) -> ApiFailed:
+    def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        assert self._socket
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(self._socket.recv(PIECE_BYTES))
+        return event
+
+    def _refusal(self, status: int) -> ApiFailed:
+        text = bytearray()
+        with contextlib.suppress(OSError, h11.ProtocolError):  # the status is enough
+            while len(text) < MAX_REFUSAL_BYTES and isinstance(event := self._next(), h11.Data):
+                text += event.data
         said = ""
-        with contextlib.suppress(*BAD_JSON, HTTPException, OSError):  # the status is enough
-            said = read_status(response.read(MAX_REFUSAL_BYTES)).message
-        reason = _REASONS.get(response.status, "server")
-        text = f"HTTP status {response.status}"
-        if said:
-            text += f": {said[:200].encode('unicode_escape').decode()}"
-        return ApiFailed(reason, text)
+        with contextlib.suppress(*BAD_JSON):
+            said = read_status(bytes(text)).message[:200].encode("unicode_escape").decode()
+        message = f"HTTP status {status}: {said}" if said else f"HTTP status {status}"
+        return ApiFailed(_REASONS.get(status, "server"), message)
 
 
-def _opened(server: ApiServer) -> HTTPConnection:
-    if server.url.scheme == "http":
-        return HTTPConnection(server.host, server.port, timeout=CONNECT_SECONDS)
+def _opened(server: ApiServer) -> socket.socket:
+    """A connection; for https by TLS, with the CA and the certificate as their files are now."""
+    context = None if server.url.scheme == "http" else _tls(server)
+    plain = socket.create_connection((server.host, server.port), CONNECT_SECONDS)
+    try:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            plain.setsockopt(socket.IPPROTO_TCP, option, value)
+        if context is None:
+            return plain
+        return context.wrap_socket(plain, server_hostname=server.server_name or server.host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _tls(server: ApiServer) -> ssl.SSLContext:
+    import ssl  # OpenSSL, four megabytes: only for https
+
     try:
         context = ssl.create_default_context(
             cafile=str(server.ca_file) if server.ca_file else None, cadata=server.ca_text
@@ -101,33 +135,25 @@ def _opened(server: ApiServer) -> HTTPConnection:
         files = [server.ca_file, server.certificate_file, server.key_file]
         named = ", ".join(str(path) for path in files if path)
         raise ApiFailed("tls", f"{named or 'its CA'}: {_text(err)}") from err
-    return _Secure(server, context)
+    return context
 
 
-class _Secure(HTTPSConnection):
-    """Knows the server by another name where it has to."""
-
-    def __init__(self, server: ApiServer, context: ssl.SSLContext) -> None:
-        super().__init__(server.host, server.port, timeout=CONNECT_SECONDS, context=context)
-        self._known_as = server.server_name or server.host
-        self._tls = context
-
-    def connect(self) -> None:
-        HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._known_as)
-
-
-def _failure(err: Exception) -> ApiFailed:
-    if isinstance(err, TimeoutError):
-        return ApiFailed("network", "nothing came in time")
-    if isinstance(err, ssl.SSLError):
-        return ApiFailed("tls", _text(err))
-    if isinstance(err, OSError):
-        return ApiFailed("network", _text(err))
-    return ApiFailed("network", "the connection ended half-way, or is not HTTP")
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What may go wrong on the way, as ApiFailed."""
+    try:
+        yield
+    except TimeoutError as err:
+        raise ApiFailed("network", "nothing came in time") from err
+    except (OSError, ValueError) as err:
+        reason = "tls" if type(err).__module__ == "ssl" else "network"
+        raise ApiFailed(reason, _text(err)) from err
+    except h11.ProtocolError as err:
+        raise ApiFailed("network", f"it ended half-way, or is not HTTP: {err}") from err
 
 
 def _text(err: Exception) -> str:
-    if isinstance(err, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {err.verify_message}"
+    verify = getattr(err, "verify_message", None)
+    if verify:
+        return f"its certificate is not to be trusted: {verify}"
     return getattr(err, "strerror", None) or str(err) or "it hung up"

@@ -89,6 +89,8 @@ def _labels(pod: Spot, merged: Merged) -> tuple[str, ...]:
         if mapping is not None and isinstance(mapping.value, str):
             take(mapping, lambda spot: parse_selector(spot.value))
         elif mapping is not None:
+            if not mapping.value and (mapping.document.name, mapping.path) not in merged.damaged:
+                merged.report(mapping, "there is no label in it; leave it out to mean any labels")
             for key in mapping.value:
                 take(mapping.at(key), _one_of)
     expressions = pod.get("matchExpressions")

@@ -54,7 +54,7 @@ class PodSpec(Struct, forbid_unknown_fields=True, rename="camel"):
     namespace: Annotated[Globs | UnsetType, Meta(description="Glob over the namespace")] = UNSET
     name: Annotated[Globs | UnsetType, Meta(description="Glob over the pod's name")] = UNSET
     labels: Annotated[
-        Text | Annotated[dict[str, str | list[str]], Meta(min_length=1)] | UnsetType,
+        Text | dict[str, str | list[str]] | UnsetType,
         Meta(
             description="Labels that all have to be there, {app: api, tier: [web, api]}, or a "
             "selector as `kubectl get -l` takes it",
@@ -62,7 +62,7 @@ class PodSpec(Struct, forbid_unknown_fields=True, rename="camel"):
         ),
     ] = UNSET
     match_labels: Annotated[
-        Annotated[dict[str, str], Meta(min_length=1)] | UnsetType,
+        dict[str, str] | UnsetType,
         Meta(description="As in a Kubernetes podSelector"),
     ] = UNSET
     match_expressions: Annotated[
