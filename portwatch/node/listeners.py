@@ -11,14 +11,13 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from portwatch.errors import KernelError
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.namespaces import Namespace, entered, find_namespaces, local_ports
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import process_ids
-from portwatch.node.published_ports import PublishedPort, find_published
 from portwatch.node.sock_diag import (
     ALL_STATES,
     CLOSE,
@@ -30,6 +29,9 @@ from portwatch.node.sock_diag import (
     open_diag,
 )
 from portwatch.node.socket_holders import Holder, SocketHolders
+
+if TYPE_CHECKING:
+    from portwatch.node.published_ports import PublishedPort
 
 LISTENING = {
     "tcp": 1 << LISTEN,
@@ -105,6 +107,8 @@ def find_listeners(host: HostPaths | None = None) -> Listing:
 
     listing = _list(host, namespaces, ask, PROTOCOL_NUMBERS)
     listing.listeners.sort(key=lambda one: (one.port, one.protocol, one.network, one.address))
+    from portwatch.node.published_ports import find_published  # not in the agent's own memory
+
     published, unread = find_published(host, namespaces)
     return replace(listing, published=published, unread=unread)
 

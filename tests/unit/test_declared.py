@@ -11,6 +11,8 @@ from policy_strategies import ACCOUNTS, CONTAINER_ID, POD_UID, endpoints, polici
 
 from portwatch.errors import PolicyError
 from portwatch.policy.decide import Decision, decide, explain
+from portwatch.policy.difference.compare import compare
+from portwatch.policy.lint.lint import lint
 from portwatch.policy.model import Policy
 from portwatch.policy.pod import DeclaredPort, KnownPod
 from portwatch.policy.reading import Endpoint
@@ -148,7 +150,7 @@ def told(decision: Decision) -> tuple[object, ...]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_tables_agree_with_the_reference_for_pods(data: st.DataObject) -> None:
     """Any bind of a pod, whatever it and other pods declare, gets from the tables what decide()
     says; also in a uniform class."""
@@ -181,7 +183,7 @@ def test_tables_agree_with_the_reference_for_pods(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_two_halves_say_what_the_whole_says(data: st.DataObject) -> None:
     """Of a port that is declared, and of one that is not, a policy without the word decides."""
     policy = parse(data.draw(policies()))
@@ -203,3 +205,43 @@ def test_ports_that_no_list_tells_apart_cost_no_class() -> None:
     without = compile_policy(ONLY_DECLARED, ACCOUNTS).endpoint_class_count
     with_all = compile_policy(ONLY_DECLARED, ACCOUNTS, universe).endpoint_class_count
     assert with_all <= without + len(universe)
+
+
+def differs(old: str, new: str) -> list[tuple[bool | None, str, str]]:
+    """What changes: of declared ports or others, and the verdicts."""
+    pair = [
+        parse(f"version: 1\nmode: enforce\nconstraints: [{{name: c, {rule}}}]\n")
+        for rule in (old, new)
+    ]
+    regions = compare(pair[0], pair[1], ACCOUNTS).regions
+    return [
+        (one.declared, VERDICTS[one.old.verdict], VERDICTS[one.new.verdict])
+        for one in regions
+        if one.areas[0].kind == "asked"
+    ]
+
+
+def test_a_difference_is_told_for_declared_ports_and_for_others() -> None:
+    """Each where only it changes; what changes for both is told once, and two ways to say the same
+    are no difference."""
+    declared = "for: {pod: '*'}, allow: [declared]"
+    assert differs(declared, "for: {pod: '*'}, allow: [all]") == [(False, "denied", "allowed")]
+    assert differs("for: {pod: '*'}, allow: []", declared) == [(True, "denied", "allowed")]
+    named = "for: {pod: '*'}, allow: [declared/tcp, declared/udp, declared/sctp]"
+    assert differs(declared, named) == []
+
+
+def test_what_is_idle_is_so_for_declared_ports_too() -> None:
+    """A constraint of nothing but `declared` decides; after one that says the same it does not, and
+    neither does an entry that others hold in either case."""
+
+    def ids(rules: str) -> list[str]:
+        return [one.id for one in lint(parse(f"version: 1\nmode: enforce\nconstraints:\n{rules}"))]
+
+    rule = "  - {name: NAME, for: {pod: '*'}, deny: [declared]}\n"
+    assert ids(rule.replace("NAME", "a")) == []
+    assert ids(rule.replace("NAME", "a") + rule.replace("NAME", "b")) == ["unreachable-constraint"]
+    assert ids("  - {name: a, for: {pod: '*'}, allow: [declared, ephemeral, 9500]}\n") == []
+    assert ids("  - {name: a, for: {pod: '*'}, allow: [declared, 9500, 9500]}\n") == [
+        "repeated-entry"
+    ]
