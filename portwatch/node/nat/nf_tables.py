@@ -6,11 +6,13 @@ linux/netfilter/nf_tables.h.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from portwatch.node.nat.expressions import MapElement, Maps, NftMap, rule_branches
 from portwatch.node.nat.netlink import (
@@ -104,16 +106,20 @@ def _is_unloaded(host: HostPaths) -> bool:
     """Whether nf_tables is a module that nobody has loaded yet: to ask would load it."""
     try:
         loaded = (host.proc / "modules").read_text()
-        release = os.uname().release
-        with open(f"/lib/modules/{release}/modules.builtin") as file:
-            built_in = file.read()
     except OSError:
+        return False  # a kernel without modules
+    if any(line.startswith("nf_tables ") for line in loaded.splitlines()):
         return False
-    return (
-        not loaded.startswith("nf_tables ")
-        and "\nnf_tables " not in loaded
-        and ("/nf_tables.ko" not in built_in)
-    )
+    return _is_module(os.uname().release)
+
+
+def _is_module(release: str) -> bool:
+    """Whether it is one in this kernel; False where neither file says so."""
+    with contextlib.suppress(OSError):
+        return "\nCONFIG_NF_TABLES=m" in Path(f"/boot/config-{release}").read_text()
+    with contextlib.suppress(OSError):
+        return "/nf_tables.ko" not in Path(f"/lib/modules/{release}/modules.builtin").read_text()
+    return False
 
 
 def _entries() -> dict[tuple[int, str], list[str]]:
