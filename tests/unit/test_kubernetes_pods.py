@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ from portwatch.agent.events.workload import shown_name, workload_parts
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.kubernetes.kube_config import load_kube_config
 from portwatch.agent.kubernetes.pod_book import PodBook
+from portwatch.agent.kubernetes.pod_file import PodFile, read_pods
 from portwatch.agent.kubernetes.pod_objects import known_pod
+from portwatch.agent.kubernetes.pod_watch import PodWatch
+from portwatch.agent.metrics.exposition import TEXT_FORMAT, write_page
+from portwatch.agent.metrics.families import CollectorRegistry
+from portwatch.agent.metrics.kubernetes import KubernetesCollector
 from portwatch.cli.kubernetes_options import parse_pod_source
 from portwatch.errors import UsageError
-from portwatch.node.kubernetes.server import in_cluster
+from portwatch.node.kubernetes.follower import RESTARTS, PodFollower
+from portwatch.node.kubernetes.server import ApiServer, in_cluster, parse_url
 from portwatch.node.kubernetes.shapes import read_pod
 from portwatch.policy.pod import DeclaredPort, KnownPod
 
@@ -146,6 +153,37 @@ def test_a_changed_label_is_news() -> None:
     book, given = PodBook(), pod()
     assert book.learn(known(given))
     assert book.learn(known(labelled(given, app="web")))
+
+
+def test_its_metrics_are_there_from_the_start(tmp_path: Path) -> None:
+    """Before anything was heard every figure is 0, with each reason that there can be."""
+    follower = PodFollower(ApiServer(parse_url("https://127.0.0.1:1")), "node-1", known_pod)
+    book = PodBook()
+    watch = PodWatch(book, follower, PodFile(tmp_path / "pods.json", book))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(KubernetesCollector(watch))
+    text = write_page(registry.collect(), TEXT_FORMAT).decode()
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    watch.close()
+    assert len(samples) == 6 + len(RESTARTS)
+    assert {line.rpartition(" ")[2] for line in samples} == {"0.0"}
+
+
+def test_pods_are_kept_for_the_next_agent(tmp_path: Path) -> None:
+    """What is known is written whole, root's alone to read, and read again; nonsense is nothing."""
+    book, path = PodBook(), tmp_path / "run" / "pods.json"
+    book.learn(known(given := pod()))
+    file = PodFile(path, book)
+    file.changed()
+    file.write(7.0)
+    assert path.stat().st_mode & 0o777 == 0o600
+    kept = read_pods(path)
+    if os.geteuid() == 0:
+        assert kept
+        assert (list(kept.book), kept.contact_seconds) == ([known(given)], 7.0)
+    path.write_text('{"pods": [{"uid": 1}], "contact": 0}')
+    assert read_pods(path) is None
+    assert read_pods(tmp_path / "absent") is None
 
 
 def kube_config(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> Path:
