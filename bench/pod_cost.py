@@ -46,9 +46,9 @@ Pod = dict[str, Any]
 class Server:
     """The stand-in, by its stdin and stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path, key: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.pod_server"],
+            [sys.executable, "-m", "bench.pod_server", str(certificate), str(key)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,7 +112,7 @@ def measure(ground: Ground) -> Iterator[Row]:
     policy.write_text(POLICY)
     with contextlib.ExitStack() as stack:
         without = _rss_without(ground, cgroup, pins, policy)
-        server = stack.enter_context(contextlib.closing(Server()))
+        server = stack.enter_context(contextlib.closing(Server(*_certificate(ground))))
         old = [shapes.pod(labels={"app": "other"}) for _ in range(PODS)]
         server.put(old)
         options = ("--policy", str(policy), "--kube-config", _kube_config(ground, server.url))
@@ -224,6 +224,23 @@ def _until_all_are_known(classes: Classes, numbers: list[int]) -> None:
         time.sleep(0.01)
 
 
+def _certificate(ground: Ground) -> tuple[Path, Path]:
+    certificate, key = ground.folder / "api.pem", ground.folder / "api.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += [
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=api",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    command += ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
 def _kube_config(ground: Ground, url: str) -> str:
     path = ground.folder / "kubeconfig"
     path.write_text(
@@ -231,7 +248,9 @@ def _kube_config(ground: Ground, url: str) -> str:
             {
                 "current-context": "bench",
                 "contexts": [{"name": "bench", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "clusters": [
+                    {"name": "c", "cluster": {"server": url, "certificate-authority": "api.pem"}}
+                ],
                 "users": [{"name": "u", "user": {}}],
             }
         )
