@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, CONTAINER_ID, POD_UID, endpoints, policies, subjects
 
 from portwatch.errors import PolicyError
+from portwatch.policy.cases.cases import run_cases
+from portwatch.policy.cases.files import read_cases
 from portwatch.policy.decide import Decision, decide, explain
 from portwatch.policy.difference.compare import compare
 from portwatch.policy.lint.lint import lint
@@ -245,3 +247,18 @@ def test_what_is_idle_is_so_for_declared_ports_too() -> None:
     assert ids("  - {name: a, for: {pod: '*'}, allow: [declared, 9500, 9500]}\n") == [
         "repeated-entry"
     ]
+
+
+def test_a_policys_own_tests_can_say_that_a_port_is_declared() -> None:
+    """`declared: true` in a case, and without it the port is none of the pod's."""
+    policy = parse(
+        "version: 1\nmode: enforce\nconstraints: [{name: c, for: {pod: '*'}, allow: [declared]}]\n"
+    )
+    text = (
+        "cases:\n"
+        "  - {workload: {pod: '*'}, bind: 8080/tcp, declared: true, expect: allowed}\n"
+        "  - {workload: {pod: '*'}, bind: 8080/tcp, expect: denied, constraint: c}\n"
+        "  - {workload: {pod: '*'}, bind: 8080/tcp, declared: true, expect: denied}\n"
+    )
+    results = run_cases(policy, read_cases([("cases.yaml", text)]))
+    assert [result.passed for result in results] == [True, True, False]
