@@ -175,6 +175,7 @@ table ip mine {
     dnat to tcp dport map { 81 : 10.0.0.81, 82 : 10.0.0.82 }
     dnat ip addr . port to tcp dport map { 83 : 10.0.0.83 . 8383 }
     tcp dport 22 redirect to :2222
+    fib daddr type != local tcp dport 3128 redirect to :3129
     ip daddr 203.0.113.9 tcp dport 1234 dnat to 10.9.9.9
     iifname "eth7" ip daddr 192.0.2.0/24 tcp dport >= 65000 dnat to 10.9.9.9:1
     ip protocol tcp ip daddr 192.0.2.1 th dport 4000 dnat to 10.9.9.10

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from binder import Binder
@@ -143,6 +145,25 @@ def test_what_may_not_be_read_is_said() -> None:
     )
     assert "published ports of host: " in done.stdout
     assert "not permitted" in done.stdout
+
+
+@pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
+def test_the_units_errands_may_read_them(tool: str, binder: Binder) -> None:
+    """The capabilities of portwatch-errand@.service are enough for another namespace's rules."""
+    write_iptables(binder.pid, tool, DOCKER)
+    unit = Path(__file__).parents[2] / "deploy/systemd/portwatch-errand@.service"
+    (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit.read_text(), re.M)
+    kept = ",".join("+" + word.removeprefix("CAP_").lower() for word in line.split())
+    code = "from portwatch.node.listeners import find_listeners as f; x = f(); "
+    code += "print([p.network for p in x.published], x.unread)"
+    done = subprocess.run(
+        ["setpriv", f"--bounding-set=-all,{kept}", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(os.stat(f"/proc/{binder.pid}/ns/net").st_ino) in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
 
 
 def test_listeners_shows_them_with_their_source(shared: Sandbox, binder: Binder) -> None:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portwatch.errors import KernelError
-from portwatch.node.nat.expressions import MapElement
 from portwatch.node.nat.ip_tables import VERSIONS, parse_table
 from portwatch.node.nat.netlink import Refused, attributes, parse_messages
 from portwatch.node.nat.nf_tables import branches_of, rule_comment
 from portwatch.node.nat.published import Published, source_of, walk
 from portwatch.node.nat.rules import DNAT, FINAL, GOTO, JUMP, RETURN, Branch, NatTable
+from portwatch.node.nat.sets import MapElement
 from portwatch.node.nat.traffic import Addresses, Traffic
 from portwatch.node.nat.xt import match_traffic, target_text
 
@@ -128,7 +128,9 @@ def test_matches_of_iptables() -> None:
     multiport = struct.pack("=BB15H15sB", 1, 3, *ports, bytes((0, 1)) + bytes(13), 0)
     assert match_traffic("multiport", multiport).ports == ((80, 80), (8000, 8010))
     assert not match_traffic("multiport", b"\0" + multiport[1:]).whole
-    assert match_traffic("addrtype", b"") == Traffic()
+    assert match_traffic("addrtype", struct.pack("=HHI", 0, 4, 0)) == Traffic()
+    assert match_traffic("addrtype", struct.pack("=HHI", 0, 4, 2)).ports == ()
+    assert not match_traffic("addrtype", struct.pack("=HHI", 4, 0, 0)).whole
     assert not match_traffic("statistic", b"").whole
 
 

@@ -82,34 +82,36 @@ class PortMetrics:
         )
 
     def _collisions(self) -> tuple[Metric, int, int]:
-        family = CounterMetricFamily(
+        return self._conflicts(
             "portwatch_bind_collisions",
-            "Binds that the kernel failed with EADDRINUSE, by who wanted the port; past "
-            f"{self._max_series} series all that are new are counted under workload and port "
-            "`other`.",
-            labels=COLLISION_LABELS,
+            "Binds that the kernel failed with EADDRINUSE, by who wanted the port",
+            self._collisions_shown,
+            self._readings.collision_counts(),
         )
-
-        counts = self._readings.collision_counts()
-        return family, *self._conflicts(family, self._collisions_shown, counts)
 
     def _published_binds(self) -> tuple[Metric, int, int]:
-        family = CounterMetricFamily(
+        return self._conflicts(
             "portwatch_published_port_binds",
             "Binds that went through on a port which a NAT rule gives to somebody else, by who "
-            f"bound; past {self._max_series} series all that are new are counted under workload "
-            "and port `other`.",
-            labels=COLLISION_LABELS,
+            "bound",
+            self._published_shown,
+            self._readings.published_binds(),
         )
-        counts = self._readings.published_binds()
-        return family, *self._conflicts(family, self._published_shown, counts)
 
     def _conflicts(
         self,
-        family: CounterMetricFamily,
+        name: str,
+        what: str,
         shown: OldestSeries[CollisionCount],
         counts: Iterable[CollisionCount],
-    ) -> tuple[int, int]:
+    ) -> tuple[Metric, int, int]:
+        family = CounterMetricFamily(
+            name,
+            f"{what}; past {self._max_series} series all that are new are counted under workload "
+            "and port `other`.",
+            labels=COLLISION_LABELS,
+        )
+
         def own(entry: CollisionCount) -> Labels:
             key = entry.key
             protocol = layout.PROTOCOL_NAMES[key.protocol]
@@ -118,7 +120,7 @@ class PortMetrics:
         def other(entry: CollisionCount) -> Labels:
             return OTHER_NAME, layout.PROTOCOL_NAMES[entry.key.protocol], OTHER_NAME
 
-        return _fill(family, shown, counts, own, other)
+        return family, *_fill(family, shown, counts, own, other)
 
     def _listeners(self) -> Metric:
         family = GaugeMetricFamily(

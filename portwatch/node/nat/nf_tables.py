@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from portwatch.node.nat.expressions import MapElement, Maps, NftMap, rule_branches
+from portwatch.node.nat.expressions import rule_branches
 from portwatch.node.nat.netlink import (
     NETLINK_NETFILTER,
     Attributes,
@@ -26,6 +26,7 @@ from portwatch.node.nat.netlink import (
     text,
 )
 from portwatch.node.nat.rules import Branch, NatTable
+from portwatch.node.nat.sets import MapElement, Maps, NftMap
 from portwatch.node.paths import HostPaths
 
 SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES

@@ -64,6 +64,10 @@ class Traffic(NamedTuple):
         return self.whole and self[1:4] == (None, None, None)
 
 
+NOTHING = Traffic(ports=())
+"""No connection at all."""
+
+
 def _both_ports(
     one: tuple[Range, ...] | None, other: tuple[Range, ...] | None
 ) -> tuple[Range, ...] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from portwatch.node.nat.traffic import Range, Traffic
+from portwatch.node.nat.traffic import NOTHING, Range, Traffic
 
 PORTS = struct.Struct("=4H")  # xt_tcp, xt_udp: source and destination; xt_sctp: the reverse
 TCP_INVERTED, UDP_INVERTED = 11, 8  # where the flags are that turn ports round
@@ -23,9 +23,8 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 UNTOLD = Traffic(whole=False)
 """A match whose condition is not known here."""
 
-IGNORED = ("comment", "addrtype")
-"""Conditions that say nothing of the port: that the destination is this machine is asked for in
-any case."""
+ADDRTYPE = struct.Struct("=HHI")  # xt_addrtype_info_v1; before it the flag had a word of its own
+ADDRTYPE_LOCAL, ADDRTYPE_INVERTED = 4, 2
 
 
 def match_traffic(name: str, info: bytes) -> Traffic:
@@ -38,7 +37,17 @@ def match_traffic(name: str, info: bytes) -> Traffic:
         return Traffic(protocols=protocols, ports=None if ports == ALL_PORTS else (ports,))
     if name == "multiport":
         return _multiport(info)
-    return Traffic() if name in IGNORED else UNTOLD
+    if name == "addrtype":
+        return _addrtype(info)
+    return Traffic() if name == "comment" else UNTOLD
+
+
+def _addrtype(info: bytes) -> Traffic:
+    """That the destination is this machine is asked for in any case."""
+    source, destined, flags = ADDRTYPE.unpack_from(info)
+    if destined & ADDRTYPE_LOCAL and flags & ADDRTYPE_INVERTED:
+        return NOTHING
+    return Traffic(whole=not source)
 
 
 def _ports(name: str, info: bytes) -> Range | None:
