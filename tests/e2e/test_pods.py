@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,18 +77,19 @@ def test_a_changed_label_changes_the_verdict(node: KubeNode) -> None:
 def test_an_unknown_pod_is_denied_from_its_first_instruction(node: KubeNode) -> None:
     """With `pods: {unknown: deny}` a pod's very first bind is refused, before anybody could have
     classified its cgroup; once it is known its own constraint counts."""
-    node.api.put(pod())
-    (node.sandbox.home / pod_slice(uid_of(pod()))).parent.mkdir(parents=True)
+    given = pod()
+    (node.sandbox.home / pod_slice(uid_of(given))).parent.mkdir(parents=True)
     agent = node.agent(DENYING, "--keep")
-    newcomers = [pod() for _ in range(5)]
-    parents = node.sandbox.home / "kubepods.slice"
-    eventually(lambda: node.sandbox.binder(parents).bind(9000) == "EACCES")
     binder = node.sandbox.binder()
-    for given in newcomers:
-        cgroup = node.cgroup(uid_of(given))
-        binder.move(cgroup)
+    assert binder.bind(8080) == "ok"
+    os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        binder.move(node.cgroup(uid_of(given)))
         assert binder.bind(8080) == "EACCES"
-    node.api.put(newcomers[-1])
+    finally:
+        os.kill(agent.pid, signal.SIGCONT)
+    assert binder.bind(8080) == "EACCES"
+    node.api.put(given)
     until(binder, "ok", 8080)
     assert binder.bind(9000) == "EACCES"
     told = eventually(lambda: agent.violations(9000))
@@ -236,9 +239,10 @@ def test_status_and_explain_know_the_pods(node: KubeNode) -> None:
     facts = node.sandbox.status()
     assert facts["kubernetes"]["pods"] >= 1
     cgroup = f"{node.sandbox.path}/{pod_slice(uid_of(given))}"
-    done = node.sandbox.run("explain", "--cgroup", cgroup, "--port", "9000")
-    assert done.returncode == 1
-    assert "denied by api" in done.stdout, done.stdout
+    for asked in (("--cgroup", cgroup), ("--pod", "shop/api-7")):
+        done = node.sandbox.run("explain", *asked, "--port", "9000")
+        assert done.returncode == 1
+        assert "denied by api" in done.stdout, done.stdout
 
 
 def test_no_kubeconfig(sandbox: Sandbox) -> None:
