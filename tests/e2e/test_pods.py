@@ -245,6 +245,16 @@ def test_status_and_explain_know_the_pods(node: KubeNode) -> None:
         assert "denied by api" in done.stdout, done.stdout
 
 
+def test_unloading_forgets_the_pods(sandbox: Sandbox) -> None:
+    """Nothing that is known of pods is left behind where nothing is enforced any more."""
+    with kube_node(sandbox) as node:
+        node.api.put(pod())
+        agent = node.agent(POLICY)
+        eventually(lambda: agent.metric("portwatch_kubernetes_pods"))
+        assert agent.end() == 0
+    assert not list(sandbox.socket.parent.glob(sandbox.socket.stem.replace("events", "pods") + "*"))
+
+
 def test_no_kubeconfig(sandbox: Sandbox) -> None:
     """A kubeconfig that cannot be used is a mistake, told in a line, before anything is loaded."""
     bad = sandbox.folder / "bad"
