@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binder import Binder
+from binder import Bind, Binder
 from kube_node import KubeNode, kube_node
 from pod_shapes import MANIFEST_HASH, labelled, mirror_pod, pod, pod_slice, uid_of
 from product import eventually
@@ -96,9 +96,29 @@ def test_an_unknown_pod_is_denied_from_its_first_instruction(node: KubeNode) -> 
     assert {event["constraint"] for event in told} <= {"unknown-pods", "api"}
 
 
-def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
-    """Each of fifty pods that come together is constrained by its own labels."""
+def test_labels_that_change_under_a_bind_storm(node: KubeNode) -> None:
+    """However often a pod's label changes while it binds, what it says last is what counts."""
+    given = pod(labels=OTHER)
+    node.api.put(given)
     node.agent(POLICY, "--keep")
+    binder = node.binder(given)
+    for labels, said in (({"app": "api"}, "EACCES"), (OTHER, "ok")):
+        binder.start_storm([Bind(9000)])
+        for number in range(50):
+            node.api.put(labelled(given, app=f"a{number}"))
+            node.api.put(labelled(given, **(labels if number % 2 else {"app": "api"})))
+        node.api.put(labelled(given, **labels))
+        assert sum(binder.end_storm().values()) > 0
+        until(binder, said)
+
+
+def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
+    """Among 250 pods, each of fifty that come together is constrained by its own labels, and the
+    agent does not outgrow its memory."""
+    for _ in range(250):
+        node.api.put(pod(labels=OTHER))
+    agent = node.agent(POLICY, "--keep")
+    assert agent.metric("portwatch_kubernetes_pods") == 250
     given = [pod(labels={"app": "api"} if number % 2 else OTHER) for number in range(50)]
     for one in given:
         node.api.put(one)
@@ -107,6 +127,8 @@ def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
     for number, cgroup in enumerate(cgroups):
         binder.move(cgroup)
         until(binder, "EACCES" if number % 2 else "ok")
+    assert agent.metric("portwatch_kubernetes_pods") == 300
+    assert agent.metric("process_resident_memory_bytes") < 48 << 20
 
 
 def test_what_is_known_stays_while_the_server_is_down(node: KubeNode) -> None:
