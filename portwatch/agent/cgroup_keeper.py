@@ -171,6 +171,8 @@ class CgroupKeeper:
                 if isinstance(err, OSError) and err.errno not in MAP_IS_FULL:
                     raise
                 self.unclassified += 1
+                if published.ids.pop(path, None) is not None:  # what it was it is no more
+                    self._map.delete(cgroup_pair(published.generation, number, 0, 0)[0])
                 log.warning("cgroup %s keeps its parent's constraints: %s", path, err)
             else:
                 published.remember(path, number)

@@ -116,6 +116,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     A running agent notices and ends.
     """
     from portwatch.agent.events.hub import socket_path
+    from portwatch.agent.kubernetes.pod_file import forget_pods
     from portwatch.cli.enforcement import require_root
     from portwatch.errors import UsageError
     from portwatch.kernel.loading import remove
@@ -132,6 +133,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     if pins.agent_pid() is None:
         socket_path(pin_dir).unlink(missing_ok=True)  # left by an agent that crashed
     remove(pins)
+    forget_pods(pin_dir)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
     elif was_there:

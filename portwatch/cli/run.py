@@ -92,6 +92,7 @@ def run(
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
     from portwatch.agent.hook_watch import begin_healing
+    from portwatch.agent.kubernetes.pod_file import forget_pods
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import (
         begin_loading,
@@ -150,6 +151,7 @@ def run(
             # Not in a `finally`: after a crash, enforcement stays.
             if not keep and not no_load:
                 remove(pins)
+                forget_pods(pin_dir)
             if not ready:
                 click.echo("portwatch: ended before it was ready", err=True)
 

@@ -80,12 +80,10 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
     kept = read_pods(pods_path(pins.path)) if service.pods else None
     book = ContainerBook(kept.book if kept else PodBook())
     with (
-        _pod_watch(book.pods, service.pods, pins) as pods,
+        _pod_watches(book.pods, service.pods, pins) as pods,
         closing(HeldPins(pins)) as held,
         closing(ContainerWatch(tree, HOST, book, service.engines)) as containers,
-        open_publisher(
-            held.pin_dir, tree, book, [containers, *([pods] if pods else [])]
-        ) as publisher,
+        open_publisher(held.pin_dir, tree, book, [containers, *pods]) as publisher,
         closing(Readings(held.pin_dir)) as readings,
     ):
         if names_containers(loaded.policy):
@@ -93,9 +91,9 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
             containers.search_monitors()
             containers.wait(ENGINE_SECONDS)
         if names_pods(loaded.policy):
-            if pods:
-                pods.wait(POD_SECONDS)
-            else:
+            for one in pods:
+                one.wait(POD_SECONDS)
+            if not pods:
                 click.echo(f"portwatch: {NOBODY_TELLS}", err=True)
         state = AgentState(
             map_fill=lambda: publisher.map_fill,
@@ -115,10 +113,10 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
             registry.register(
                 UndeclaredCollector(readings, publisher.names, lambda: publisher.live)
             )
-            if pods:
+            for one in pods:
                 from portwatch.agent.metrics.kubernetes import KubernetesCollector
 
-                registry.register(KubernetesCollector(pods))
+                registry.register(KubernetesCollector(one))
 
             def outlook() -> Outlook:
                 from portwatch.agent.web.look import Outlook
@@ -137,18 +135,18 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
                     f"{' and '.join(url + '/metrics' for url in server.urls)}; Ctrl-C ends it",
                     err=True,
                 )
-                if pods:
-                    pods.connect(agent.pods_changed)
-                agent.run([beside, hooks, *([pods] if pods else [])])
+                for one in pods:
+                    one.connect(agent.pods_changed)
+                agent.run([beside, hooks, *pods])
             finally:
                 server.stop()
 
 
 @contextmanager
-def _pod_watch(book: PodBook, source: PodSource | None, pins: PinDir) -> Iterator[PodWatch | None]:
-    """Who follows the pods; None where there is nobody to ask, which costs no memory then."""
+def _pod_watches(book: PodBook, source: PodSource | None, pins: PinDir) -> Iterator[list[PodWatch]]:
+    """Who follows the pods; nobody where there is nobody to ask, which costs no memory then."""
     if source is None:
-        yield None
+        yield []
         return
     from portwatch.agent.kubernetes.pod_objects import known_pod
     from portwatch.agent.kubernetes.pod_watch import PodWatch
@@ -157,4 +155,4 @@ def _pod_watch(book: PodBook, source: PodSource | None, pins: PinDir) -> Iterato
     follower = PodFollower(source.server, source.node_name, known_pod)
     with closing(PodWatch(book, follower, PodFile(pods_path(pins.path), book))) as watch:
         follower.start()
-        yield watch
+        yield [watch]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint, Judgement
 from portwatch.policy.words.containers import SHORT_ID
 from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import (
     OF_API_SERVER,
+    POD_KEYS,
     WITNESSES,
+    Names,
     Selector,
     Subject,
     declared_ports,
-    key_text,
+    in_words,
     names_of,
 )
 
@@ -114,6 +118,8 @@ def _why_not(judgement: Judgement, subject: Subject) -> str:
     claim = _claim_text(selectors, subject)
     if len(selectors) == 1 and selectors[0].origin is None:
         wanted = " or ".join(str(pattern) for pattern in getattr(selectors[0], key))
+        if key == "pod_known":
+            wanted = f"an {in_words(key, getattr(selectors[0], key))}"
         return f"{_value_text(subject, key)} is not {wanted}{claim}"
     names = dict.fromkeys(s.origin or str(s) for s in selectors)
     return f"{_subject_text(subject, selectors[0])} is not {' or '.join(names)}{claim}"
@@ -150,9 +156,13 @@ def _value_text(subject: Subject, key: str) -> str:
         found += tuple(number[:SHORT_ID] for number in names["id"].seen_by(with_claims=True))
     if key == "image":
         found = found[:1]
-    text = key_text(key)
     if found:
-        return f"{text} {'/'.join(found) or '(none)'}"
-    is_unknown = key in OF_API_SERVER and "false" in names["pod_known"].seen_by(with_claims=True)
-    missing = "pod not known" if is_unknown else f"no {text}"
-    return f"cgroup {subject.cgroup} ({missing})"
+        return in_words(key, found, between="/")
+    return f"cgroup {subject.cgroup} ({_missing(key, names)})"
+
+
+def _missing(key: str, names: Mapping[str, Names]) -> str:
+    """Return what a cgroup has not, or not yet."""
+    if key in OF_API_SERVER and "false" in names["pod_known"].seen_by(with_claims=True):
+        return "pod not known"
+    return "no pod" if key in POD_KEYS else f"no {key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from portwatch.policy.pod import KnownPod
@@ -25,7 +26,7 @@ __all__ = [
     "Subject",
     "Workload",
     "declared_ports",
-    "key_text",
+    "in_words",
     "match_key",
     "names_of",
 ]
@@ -192,10 +193,7 @@ class Selector:
         return self if self.origin else replace(self, origin=origin)
 
     def __str__(self) -> str:
-        parts = [
-            f"{key_text(key)} {' or '.join(map(str, getattr(self, key)))}"
-            for key in self.given_keys
-        ]
+        parts = [in_words(key, getattr(self, key)) for key in self.given_keys]
         text = " and ".join(parts)
         return f"{self.origin} ({text})" if self.origin else text
 
@@ -232,9 +230,12 @@ def match_key(key: str, pattern: str, name: str) -> bool:
     return match_labels(pattern, name) if key == "pod_labels" else match_name(pattern, name)
 
 
-def key_text(key: str) -> str:
-    """Return a key of selectors in words."""
-    return "pod service account" if key == "pod_account" else key.replace("_", " ")
+def in_words(key: str, patterns: Iterable[str | int], between: str = " or ") -> str:
+    """Return a key of selectors and what stands under it in words."""
+    if key == "pod_known":
+        return between.join("known pod" if word == "true" else "unknown pod" for word in patterns)
+    name = "pod service account" if key == "pod_account" else key.replace("_", " ")
+    return f"{name} {between.join(map(str, patterns)) or '(none)'}"
 
 
 def _one(name: str | None) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from binder import Binder
+from binder import Bind, Binder
 from kube_node import KubeNode, kube_node
 from pod_shapes import MANIFEST_HASH, labelled, mirror_pod, pod, pod_slice, uid_of
 from product import eventually
@@ -75,27 +77,48 @@ def test_a_changed_label_changes_the_verdict(node: KubeNode) -> None:
 def test_an_unknown_pod_is_denied_from_its_first_instruction(node: KubeNode) -> None:
     """With `pods: {unknown: deny}` a pod's very first bind is refused, before anybody could have
     classified its cgroup; once it is known its own constraint counts."""
-    node.api.put(pod())
-    (node.sandbox.home / pod_slice(uid_of(pod()))).parent.mkdir(parents=True)
+    given = pod()
+    (node.sandbox.home / pod_slice(uid_of(given))).parent.mkdir(parents=True)
     agent = node.agent(DENYING, "--keep")
-    newcomers = [pod() for _ in range(5)]
-    parents = node.sandbox.home / "kubepods.slice"
-    eventually(lambda: node.sandbox.binder(parents).bind(9000) == "EACCES")
     binder = node.sandbox.binder()
-    for given in newcomers:
-        cgroup = node.cgroup(uid_of(given))
-        binder.move(cgroup)
+    assert binder.bind(8080) == "ok"
+    os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        binder.move(node.cgroup(uid_of(given)))
         assert binder.bind(8080) == "EACCES"
-    node.api.put(newcomers[-1])
+    finally:
+        os.kill(agent.pid, signal.SIGCONT)
+    assert binder.bind(8080) == "EACCES"
+    node.api.put(given)
     until(binder, "ok", 8080)
     assert binder.bind(9000) == "EACCES"
     told = eventually(lambda: agent.violations(9000))
     assert {event["constraint"] for event in told} <= {"unknown-pods", "api"}
 
 
-def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
-    """Each of fifty pods that come together is constrained by its own labels."""
+def test_labels_that_change_under_a_bind_storm(node: KubeNode) -> None:
+    """However often a pod's label changes while it binds, what it says last is what counts."""
+    given = pod(labels=OTHER)
+    node.api.put(given)
     node.agent(POLICY, "--keep")
+    binder = node.binder(given)
+    for labels, said in (({"app": "api"}, "EACCES"), (OTHER, "ok")):
+        binder.start_storm([Bind(9000)])
+        for number in range(50):
+            node.api.put(labelled(given, app=f"a{number}"))
+            node.api.put(labelled(given, **(labels if number % 2 else {"app": "api"})))
+        node.api.put(labelled(given, **labels))
+        assert sum(binder.end_storm().values()) > 0
+        until(binder, said)
+
+
+def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
+    """Among 250 pods, each of fifty that come together is constrained by its own labels, and the
+    agent does not outgrow its memory."""
+    for _ in range(250):
+        node.api.put(pod(labels=OTHER))
+    agent = node.agent(POLICY, "--keep")
+    assert agent.metric("portwatch_kubernetes_pods") == 250
     given = [pod(labels={"app": "api"} if number % 2 else OTHER) for number in range(50)]
     for one in given:
         node.api.put(one)
@@ -104,6 +127,8 @@ def test_fifty_pods_that_start_at_once(node: KubeNode) -> None:
     for number, cgroup in enumerate(cgroups):
         binder.move(cgroup)
         until(binder, "EACCES" if number % 2 else "ok")
+    assert agent.metric("portwatch_kubernetes_pods") == 300
+    assert agent.metric("process_resident_memory_bytes") < 48 << 20
 
 
 def test_what_is_known_stays_while_the_server_is_down(node: KubeNode) -> None:
@@ -236,9 +261,20 @@ def test_status_and_explain_know_the_pods(node: KubeNode) -> None:
     facts = node.sandbox.status()
     assert facts["kubernetes"]["pods"] >= 1
     cgroup = f"{node.sandbox.path}/{pod_slice(uid_of(given))}"
-    done = node.sandbox.run("explain", "--cgroup", cgroup, "--port", "9000")
-    assert done.returncode == 1
-    assert "denied by api" in done.stdout, done.stdout
+    for asked in (("--cgroup", cgroup), ("--pod", "shop/api-7")):
+        done = node.sandbox.run("explain", *asked, "--port", "9000")
+        assert done.returncode == 1
+        assert "denied by api" in done.stdout, done.stdout
+
+
+def test_unloading_forgets_the_pods(sandbox: Sandbox) -> None:
+    """Nothing that is known of pods is left behind where nothing is enforced any more."""
+    with kube_node(sandbox) as node:
+        node.api.put(pod())
+        agent = node.agent(POLICY)
+        eventually(lambda: agent.metric("portwatch_kubernetes_pods"))
+        assert agent.end() == 0
+    assert not list(sandbox.socket.parent.glob(sandbox.socket.stem.replace("events", "pods") + "*"))
 
 
 def test_no_kubeconfig(sandbox: Sandbox) -> None:

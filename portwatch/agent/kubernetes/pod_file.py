@@ -55,6 +55,11 @@ def read_pods(path: Path) -> KeptPods | None:
         return None
 
 
+def forget_pods(pin_dir: Path) -> None:
+    """Remove what is kept: nothing is enforced there any more."""
+    pods_path(pin_dir).unlink(missing_ok=True)
+
+
 def pods_of_agents(host: HostPaths) -> PodBook:
     """Return what the agents of this machine know or knew last."""
     book = PodBook()

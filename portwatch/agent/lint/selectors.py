@@ -10,7 +10,7 @@ from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.source.problems import quote
 from portwatch.policy.words.glob_relations import names_disjoint
 from portwatch.policy.words.globs import is_glob, match_name, match_path
-from portwatch.policy.workload import OF_API_SERVER, WITNESSES, Names, Selector, key_text, names_of
+from portwatch.policy.workload import OF_API_SERVER, WITNESSES, Names, Selector, in_words, names_of
 
 NOTHING = "selector-matches-nothing"
 CLAIMED = "claimed-names-only"
@@ -66,7 +66,7 @@ def _findings(
 
 
 def _words(selector: Selector, key: str) -> str:
-    return f"{key_text(key)} {' or '.join(str(pattern) for pattern in getattr(selector, key))}"
+    return in_words(key, getattr(selector, key))
 
 
 class _Here:

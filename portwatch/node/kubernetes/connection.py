@@ -25,6 +25,7 @@ CONNECT_SECONDS = 10.0
 PIECE_BYTES = 32 << 10
 MAX_HEADER_BYTES = 64 << 10
 MAX_REFUSAL_BYTES = 16 << 10
+MAX_SAID = 200
 
 _REASONS = {401: "unauthorized", 403: "unauthorized", 410: "gone", 429: "busy", 504: "gone"}
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -101,9 +102,14 @@ class ApiConnection:
                 text += event.data
         said = ""
         with contextlib.suppress(*BAD_JSON):
-            said = read_status(bytes(text)).message[:200].encode("unicode_escape").decode()
+            said = one_line(read_status(bytes(text)).message)
         message = f"HTTP status {status}: {said}" if said else f"HTTP status {status}"
         return ApiFailed(_REASONS.get(status, "server"), message)
+
+
+def one_line(text: str) -> str:
+    """Return what a server said as a line of a log may have it."""
+    return text[:MAX_SAID].encode("unicode_escape").decode()
 
 
 def _opened(server: ApiServer) -> socket.socket:

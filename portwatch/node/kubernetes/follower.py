@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 
 from portwatch.errors import ApiFailed
 from portwatch.node.kubernetes.back_off import BackOff
-from portwatch.node.kubernetes.connection import ApiConnection
+from portwatch.node.kubernetes.connection import ApiConnection, one_line
 from portwatch.node.kubernetes.item_stream import MAX_OBJECT_BYTES, ItemStream, TooLarge
 from portwatch.node.kubernetes.line_stream import LineStream
 from portwatch.node.kubernetes.server import ApiServer
@@ -154,7 +154,10 @@ class PodFollower(Generic[Pod]):
             except ApiFailed as err:
                 reason, problem = err.reason, err.message
             except (TooLarge, *BAD_JSON) as err:
-                reason, problem = "protocol", f"not the answer of an API server: {str(err)[:200]}"
+                reason, problem = (
+                    "protocol",
+                    f"not the answer of an API server: {one_line(str(err))}",
+                )
             except Exception as err:  # a thread that ends is pods that never become known
                 log.exception("following the pods of this node")
                 reason, problem = "protocol", f"cannot be asked: {err}"
@@ -228,8 +231,8 @@ class PodFollower(Generic[Pod]):
         event = read_event(line)
         if event.type == "ERROR":
             status = read_status(event.object)
-            said = f"{status.reason or status.code}: {status.message[:200]}"
-            raise ApiFailed("gone" if status.code == 410 else "server", said)
+            said = f"{status.reason or status.code}: {status.message}"
+            raise ApiFailed("gone" if status.code == 410 else "server", one_line(said))
         if event.type in ("ADDED", "MODIFIED", "DELETED"):
             pod = self._read(bytes(event.object))
             if pod is not None:
@@ -260,8 +263,9 @@ class PodFollower(Generic[Pod]):
         try:
             return self._parse(read_pod(text))
         except (ValueError, *BAD_JSON) as err:
+            if not self.state.unreadable:  # the rest is counted: there may be any number
+                log.warning("ignoring an object of the API server: %s", one_line(str(err)))
             self.state.unreadable += 1
-            log.warning("ignoring an object of the API server that is no pod: %s", str(err)[:200])
             return None
 
     def _put(self, uid: str, pod: Pod | None, listed: int) -> None:

@@ -84,16 +84,15 @@ def _hash(texts: Sequence[str | bytes]) -> str:
 
 def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
     settings = merged.settings
-    if len(merged.constraints) > MAX_CONSTRAINTS:
-        count = len(merged.constraints)
-        message = f"{count:,} constraints; a policy has at most {MAX_CONSTRAINTS:,}"
-        merged.report(merged.constraints[MAX_CONSTRAINTS], message)
-    names: dict[str, Spot] = {}
     unknown_pods = _unknown_pods(merged)
     constraints = [unknown_pods] if unknown_pods else []
-    if unknown_pods:
-        names[UNKNOWN_PODS] = merged.spots["pods"]
-    for spot in merged.constraints[:MAX_CONSTRAINTS]:
+    room = MAX_CONSTRAINTS - len(constraints)
+    if len(merged.constraints) > room:
+        count = len(merged.constraints) + len(constraints)
+        message = f"{count:,} constraints; a policy has at most {MAX_CONSTRAINTS:,}"
+        merged.report(merged.constraints[room], message)
+    names = {UNKNOWN_PODS: merged.spots["pods"]} if unknown_pods else {}
+    for spot in merged.constraints[:room]:
         _check_name(merged, spot.at("name") if "name" in spot.value else None, names)
         constraints.append(_constraint(merged, resolver, spot))
     workloads = tuple(
