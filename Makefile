@@ -4,7 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 STAMP := $(VENV)/.ready
 APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bpftool iproute2 util-linux
-TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core
+TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core \
+	iptables nftables
 GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
 KERNELS := $(GUESTS) native
 SUITES := bookworm trixie sid

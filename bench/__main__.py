@@ -15,6 +15,7 @@ from bench import (
     learn_cost,
     listener_cost,
     page_cost,
+    pod_cost,
     policy_cost,
 )
 from bench.ground import prepared
@@ -27,6 +28,7 @@ PARTS = {
     "agent": agent_cost.measure,
     "cpu": agent_cpu.measure,
     "cgroups": cgroup_cost.measure,
+    "pods": pod_cost.measure,
     "listeners": listener_cost.measure,
     "learning": learn_cost.measure,
     "page": page_cost.measure,

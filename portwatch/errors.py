@@ -6,6 +6,7 @@
     ├── UsageError                 exit 2   an option or argument that makes no sense here
     │   └── AlreadyRunning         exit 2   another agent holds this pin directory
     ├── EngineFailed               exit 1   a container engine did not answer, or not as it should
+    ├── ApiFailed                  exit 1   the Kubernetes API server, likewise
     └── KernelError                exit 3   the kernel, a privilege or a package is missing
         ├── PrivilegeMissing       exit 3   not root, or a capability is missing
         ├── NotLoaded              exit 3   nothing is pinned where something should be
@@ -84,6 +85,17 @@ class AlreadyRunning(UsageError):
 
 class EngineFailed(PortwatchError):
     """A container engine did not answer, or not as it should; names are then not known."""
+
+
+class ApiFailed(PortwatchError):
+    """The Kubernetes API server did not answer, or not as it should; what is known then stays.
+
+    `reason` is one of node.kubernetes.follower's RESTARTS.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class KernelError(PortwatchError):

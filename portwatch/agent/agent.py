@@ -29,6 +29,7 @@ from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
 from portwatch.agent.signals import Signals
 from portwatch.agent.state import AgentState
+from portwatch.agent.survey.published_map import PublishedMap
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
@@ -117,6 +118,7 @@ class Agent:
         self._collisions = CollisionReports(
             readings, publisher.workloads, self._format, self._selector, self.tell
         )
+        self._published = PublishedMap(pin_dir.open_map("published"), publisher.slots)
         self._surveys = SurveyRuns(
             str(path),
             max_series,
@@ -127,6 +129,7 @@ class Agent:
             publisher.expect_rewrites,
             lambda: publisher.workloads.book.dump(containers.containers),
             signs=self._signs_of_change,
+            keep=self._published.keep,
         )
         self._policy = PolicyKeeper(
             source,
@@ -180,6 +183,20 @@ class Agent:
         """How long the loop may sleep: a wake-up costs half a millisecond."""
         return TICK_SECONDS if time.monotonic() < self._busy_until else REST_SECONDS
 
+    def pods_changed(self, cgroups: frozenset[str]) -> None:
+        """More, or something else, is known of the pods that these cgroups are in."""
+        if not self._renew_where_outgrown():
+            self._publisher.cgroups.reclassify(cgroups)
+        self._format.cgroups_changed()
+
+    def _renew_where_outgrown(self) -> bool:
+        """A port that no pod declared before has no place in the tables: all of them anew, before
+        the pod's cgroup is classified by them."""
+        outgrown = self._publisher.is_outgrown
+        if outgrown:
+            self._policy.renew()
+        return outgrown
+
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
         if self._publisher.live is None:
@@ -192,6 +209,7 @@ class Agent:
         for work in self._beside:
             work.close()
         self._surveys.close()
+        self._published.close()
         self._policy.close()
         self._collisions.close()
         self._hub.close()
@@ -224,6 +242,9 @@ class Agent:
         """One record; that of a bind whose port may be shared may log it, too."""
         if raw.kind in (layout.EVENT_COLLISION, layout.EVENT_SHARED):
             self._collisions.take(raw)
+        elif raw.kind == layout.EVENT_PUBLISHED:
+            self._surveys.want_soon(time.monotonic())  # which tells whose the port is
+            return
         if raw.kind == layout.EVENT_VIOLATION:
             event = self._format.violation(raw)
             if event is not None:
@@ -237,6 +258,7 @@ class Agent:
         for record in records:
             if not record.removed:
                 self._containers.made_by(os.fsdecode(record.path), record.pid)
+        self._renew_where_outgrown()
         if any(record.removed for record in records):
             self._format.cgroups_changed()
         self._publisher.cgroups.follow(map(_change, records))
@@ -285,6 +307,7 @@ class Agent:
             counts = self._readings.violations()
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
+            counted |= {one.key.workload for one in self._readings.published_binds()}
             self._publisher.workloads.forget(counted)
             give_back_freed()
         self._tails.look(totals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,8 @@ class CgroupChange:
 
 
 class FollowsCgroups(Protocol):
-    """Who wants to know which cgroups there are: agent.identity.container_watch.ContainerWatch."""
+    """Who wants to know which cgroups there are: agent.identity.container_watch.ContainerWatch,
+    agent.kubernetes.pod_watch.PodWatch."""
 
     def seen(self, paths: Iterable[str]) -> None:
         """These are there, some of them perhaps not for the first time."""
@@ -54,14 +55,14 @@ class CgroupKeeper:
         live: LivePolicy,
         opened: BpfMap,
         workloads: WorkloadNames,
-        follower: FollowsCgroups | None,
+        followers: Sequence[FollowsCgroups],
     ) -> None:
         self._tree = tree
         self._paths = SubtreePaths(tree)
         self._policy = live
         self._map = opened
         self._workloads = workloads
-        self._follower = follower
+        self._followers = followers
         self._departed: OrderedDict[int, str] = OrderedDict()  # ids are not given twice
         self.unclassified = 0
 
@@ -157,11 +158,11 @@ class CgroupKeeper:
         """Classify cgroups; one that does not fit is left to its nearest known ancestor."""
         names = {path: self._workloads.shown_name(path) for path in found}
         workloads = self._workloads.names.numbers(names.values())
-        book, uses_engines = self._workloads.book, published.compiled.uses_engines
+        book, compiled = self._workloads.book, published.compiled
         for path, number in found.items():
             try:
                 class_number = published.subjects.class_of(path, book.known(path), tables)
-                if uses_engines and not book.is_settled(path):
+                if book.may_change(path, compiled.uses_engines, compiled.uses_pods):
                     class_number |= layout.CLASS_PROVISIONAL
                 workload = workloads[names[path]]
                 pair = cgroup_pair(published.generation, number, class_number, workload)
@@ -170,16 +171,18 @@ class CgroupKeeper:
                 if isinstance(err, OSError) and err.errno not in MAP_IS_FULL:
                     raise
                 self.unclassified += 1
+                if published.ids.pop(path, None) is not None:  # what it was it is no more
+                    self._map.delete(cgroup_pair(published.generation, number, 0, 0)[0])
                 log.warning("cgroup %s keeps its parent's constraints: %s", path, err)
             else:
                 published.remember(path, number)
-        if self._follower is not None:
-            self._follower.seen(found)
+        for follower in self._followers:
+            follower.seen(found)
 
     def gone(self, path: str) -> None:
-        """Tell the follower that there is no cgroup at `path` any more."""
-        if self._follower is not None:
-            self._follower.gone(path)
+        """Tell the followers that there is no cgroup at `path` any more."""
+        for follower in self._followers:
+            follower.gone(path)
 
     def _enter_live(self, found: dict[str, int]) -> None:
         """Classify under the live policy, unless another process has just published its own."""

@@ -6,7 +6,7 @@ The `portwatch load` and `apply` commands use it for one swap, the agent for its
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from portwatch.agent.cgroup_keeper import CgroupKeeper, FollowsCgroups
 from portwatch.agent.identity.account_words import AccountWords
@@ -43,7 +43,7 @@ class Publisher:
         tree: CgroupTree,
         host_network: HostNetwork,
         book: ContainerBook | None = None,
-        follower: FollowsCgroups | None = None,
+        followers: Sequence[FollowsCgroups] = (),
     ) -> None:
         self._pin_dir = pin_dir
         self._tree = tree
@@ -58,7 +58,7 @@ class Publisher:
         self.names = Names(self._names_map)
         self.workloads = WorkloadNames(self._live, self.names, book or ContainerBook())
         self.cgroups = CgroupKeeper(
-            tree, self._live, self._maps["cgroups"], self.workloads, follower
+            tree, self._live, self._maps["cgroups"], self.workloads, followers
         )
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Publisher:
 
     def publish(self, policy: Policy, stored: StoredPolicy, accounts: AccountTable) -> Published:
         """Compile and swap. PolicyError where it does not fit; the old one then stays live."""
-        compiled = compile_policy(policy, accounts)
+        compiled = compile_policy(policy, accounts, self.workloads.book.declared)
         with self._pin_dir.changing():
             previous = self.slots.generation
             generation = self.slots.next_generation()
@@ -106,6 +106,14 @@ class Publisher:
             self.cgroups.gone(path)
         self.notice_others()
         return published
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether a pod declares a port that the policy's tables do not tell apart from others."""
+        compiled = self.live.compiled if self.live else None
+        if compiled is None or not compiled.uses_declared:
+            return False
+        return not self.workloads.book.declared <= compiled.declared.keys()
 
     def notice_others(self) -> None:
         """Have ports judged again after the bind where another's program may have changed them."""

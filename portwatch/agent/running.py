@@ -11,6 +11,7 @@ from portwatch.node.cgroups import CgroupTree, cgroup_of_process
 from portwatch.node.netns import in_host_network
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import real_ids, started_ns
+from portwatch.policy.pod import KnownPod
 from portwatch.policy.words.containers import is_id_prefix
 from portwatch.policy.words.places import Place, place_of
 
@@ -69,6 +70,16 @@ def cgroups_of_container(paths: Iterable[str], name_or_id: str, book: ContainerB
 
     found = container_cgroups(paths)
     return sorted(path for path in found if is_meant(path, place_of(path)))
+
+
+def cgroups_of_pod(paths: Iterable[str], name: str, pods: Iterable[KnownPod]) -> list[str]:
+    """The pods of that name, `NAMESPACE/NAME` or without the namespace, or of that uid."""
+    namespace, _, only = name.rpartition("/")
+    meant = {name}
+    for pod in pods:
+        if pod.name == only and namespace in ("", pod.namespace):
+            meant.add(pod.uid)
+    return _outermost([path for path in paths if place_of(path).pod in meant])
 
 
 def _outermost(paths: list[str]) -> list[str]:

@@ -36,6 +36,9 @@ def question(result: Result, failure: Failure) -> str:
     if container is not None:
         named = container.name or next(iter(container.images), None)
         who += f" (container {named})" if named else ""
+    if subject.pod is not None:
+        labels = f" with {subject.pod.labels_text}" if subject.pod.labels else ""
+        who += f" (pod {subject.pod.namespace}/{subject.pod.name}{labels})"
     address = ":: and 0.0.0.0" if case.address.dual else str(case.address)
     verb = "listens on" if case.listening else "is given" if case.picked else "binds"
     where = "" if case.host_network else ", in another network namespace"

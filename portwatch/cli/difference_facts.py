@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portwatch.cli.difference_table import port_word
-from portwatch.policy.difference.difference import Difference, Region
+from portwatch.policy.difference.compare import Comparison
+from portwatch.policy.difference.difference import Region
 from portwatch.policy.difference.endpoints import Area
 from portwatch.policy.difference.workloads import SubjectSet
 from portwatch.policy.reading import Endpoint
 from portwatch.policy.tables.lookups import VERDICTS
 from portwatch.policy.tables.outcomes import Outcome
 from portwatch.policy.words.addresses import V6_ONLY_WILDCARD, V6_WILDCARD
-from portwatch.policy.workload import Selector, Subject
+from portwatch.policy.workload import KnownPod, Selector, Subject
 
 
-def difference_facts(difference: Difference) -> dict[str, object]:
+def difference_facts(difference: Comparison) -> dict[str, object]:
     """Everything, as JSON has it; what is unknown or does not matter is absent."""
     return {
         "differs": bool(difference.regions),
@@ -33,6 +34,8 @@ def _region(region: Region) -> dict[str, object]:
         "workloads": [_subjects(who) for who in region.subjects],
         "endpoints": [_area(area) for area in region.areas],
     }
+    if region.declared is not None:
+        facts["declared"] = region.declared
     if region.example:
         subject, endpoint = region.example
         facts["example"] = {"workload": _subject(subject), "bind": _bind(endpoint, subject)}
@@ -80,6 +83,7 @@ def _subject(subject: Subject) -> dict[str, object]:
         {
             "cgroup": subject.cgroup,
             "container": container.name if container else None,
+            "pod": pod_facts(subject.pod) if subject.pod else None,
             "images": list(container.images) if container and container.images else None,
             "user": subject.user,
             "uid": subject.uid,
@@ -87,6 +91,12 @@ def _subject(subject: Subject) -> dict[str, object]:
             "gid": subject.gid,
         }
     )
+
+
+def pod_facts(pod: KnownPod) -> dict[str, object]:
+    """A pod, as events have it."""
+    told = {"namespace": pod.namespace, "name": pod.name, "service_account": pod.service_account}
+    return {**told, "labels": dict(pod.labels)}
 
 
 def _bind(endpoint: Endpoint, subject: Subject) -> dict[str, object]:

@@ -81,6 +81,7 @@ def _needs(pin_dir: Path, engines: tuple[str, ...]) -> list[Need]:
             required=False,
         ),
         _containers(engines),
+        _pods(),
     ]
     return needs + (_features() if is_root else []) + [_pins(pin_dir)]
 
@@ -163,6 +164,28 @@ def _containers(engines: tuple[str, ...]) -> Need:
     found = f"{len(nameless)} of {len(containers)} containers are known by their id alone"
     mend = "; ".join(mends) or "--engine RUNTIME=SOCKET names the engine's socket"
     return Need("container names", False, found, mend, required=False)
+
+
+def _pods() -> Need:
+    """Whether the pods that run here are known by name."""
+    from portwatch.agent.kubernetes.pod_file import pods_of_agents
+    from portwatch.cli.enforcement import HOST, cgroup_tree
+    from portwatch.errors import KernelError
+    from portwatch.policy.words.places import place_of
+
+    try:
+        tree = cgroup_tree()
+    except KernelError as err:
+        return Need("pod names", False, err.message, err.hint, required=False)
+    uids = {uid for uid in (place_of(path).pod for path in tree.scan()) if uid}
+    known = pods_of_agents(HOST)
+    nameless = [uid for uid in uids if known.of(uid) is None]
+    if not nameless:
+        found = f"of {len(uids)} pods" if uids else "no pod runs here"
+        return Need("pod names", True, found, required=False)
+    found = f"{len(nameless)} of {len(uids)} pods are known by their uid alone"
+    mend = "portwatch run --kube-config PATH, or in a pod of the cluster: docs/kubernetes.md"
+    return Need("pod names", False, found, mend, required=False)
 
 
 def _features() -> list[Need]:

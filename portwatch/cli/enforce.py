@@ -119,6 +119,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     A running agent notices and ends, which is waited for.
     """
     from portwatch.agent.events.hub import socket_path
+    from portwatch.agent.kubernetes.pod_file import forget_pods
     from portwatch.cli.enforcement import require_root
     from portwatch.cli.patience import patience
     from portwatch.errors import UsageError
@@ -140,6 +141,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
         with patience("waiting for the agent to end"):
             if not ended(AGENT_SECONDS):  # who starts it now would find it running
                 click.echo("portwatch: the agent has not ended yet", err=True)
+    forget_pods(pin_dir)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
     elif was_there:

@@ -124,10 +124,10 @@ def open_publisher(
     pin_dir: PinDir,
     tree: CgroupTree,
     book: ContainerBook,
-    follower: FollowsCgroups | None = None,
+    followers: Sequence[FollowsCgroups] = (),
 ) -> Iterator[Publisher]:
     """The publisher of a pin directory; NotLoaded, PinMismatch."""
-    publisher = Publisher(pin_dir, tree, host_network(HOST), book, follower)
+    publisher = Publisher(pin_dir, tree, host_network(HOST), book, followers)
     try:
         yield publisher
     finally:

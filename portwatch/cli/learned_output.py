@@ -104,7 +104,7 @@ def _facts(constraints: Iterable[LearnedConstraint]) -> dict[str, object]:
         "constraints": [
             {
                 "name": one.name,
-                "for": dict(one.workload.keys),
+                "for": one.workload.selector,
                 "addresses": one.scopes,
                 "allow": [
                     {

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import click
 
+from portwatch.cli.kubernetes_options import kubernetes_options
 from portwatch.cli.options import (
     cgroup_option,
     collisions_option,
@@ -65,6 +66,7 @@ JOURNAL = "journal"
 )
 @collisions_option
 @engines_option
+@kubernetes_options
 @pin_dir_option
 def run(
     policy: Path | None,
@@ -80,6 +82,8 @@ def run(
     no_load: bool,
     collisions: bool,
     engines: tuple[str, ...],
+    kube_config: str | None,
+    node_name: str | None,
     pin_dir: Path,
 ) -> None:
     """Run the agent: load, enforce, follow the policy's files and SIGHUP, print events, serve
@@ -88,6 +92,7 @@ def run(
     Ctrl-C ends it and removes enforcement; with --keep, and after a crash, enforcement stays.
     """
     from portwatch.agent.hook_watch import begin_healing
+    from portwatch.agent.kubernetes.pod_file import forget_pods
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import (
         begin_loading,
@@ -98,6 +103,7 @@ def run(
         removed_on_failure,
         require_root,
     )
+    from portwatch.cli.kubernetes_options import parse_pod_source
     from portwatch.cli.patience import patience
     from portwatch.cli.web_options import WebOptions
     from portwatch.kernel.loading import remove
@@ -106,6 +112,7 @@ def run(
     require_root()
     web = WebOptions.parse(listens, systemd_socket, web_config)
     sockets = parse_engines(engines)
+    pods = parse_pod_source(kube_config, node_name)
     source = PolicySource(policy, mode)
     tree = cgroup_tree()
     pins = PinDir(pin_dir)
@@ -135,6 +142,7 @@ def run(
                             *(tree, source, loaded, web, max_series, emit, sockets, log_binds),
                             heal=None if no_load else heal,
                             refused=refused,
+                            pods=pods,
                         )
                         serve(pins, service, check)
                 ready = True
@@ -143,6 +151,7 @@ def run(
             # Not in a `finally`: after a crash, enforcement stays.
             if not keep and not no_load:
                 remove(pins)
+                forget_pods(pin_dir)
             if not ready:
                 click.echo("portwatch: ended before it was ready", err=True)
 

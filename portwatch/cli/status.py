@@ -13,7 +13,9 @@ import click
 from portwatch.cli.options import json_option, pin_dir_option
 
 if TYPE_CHECKING:
+    from portwatch.agent.kubernetes.pod_file import KeptPods
     from portwatch.kernel.pins import PinDir
+    from portwatch.kernel.readings import Readings
     from portwatch.policy.model import Policy
 
 
@@ -36,6 +38,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
     """Everything that `status` shows, by name; NotLoaded where there is nothing."""
     from portwatch import __version__
     from portwatch.agent.in_force import policy_in_kernel
+    from portwatch.agent.kubernetes.pod_file import pods_path, read_pods
     from portwatch.errors import NotLoaded
     from portwatch.kernel.loading import read_meta
     from portwatch.kernel.names import Names
@@ -64,6 +67,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         classes = _classes(pins, generation, policy)
     except NotLoaded:
         in_force = None
+    pods = read_pods(pods_path(pin_dir))
     hooks = readings.hooks()
     verdicts = ("allowed", "denied", "recorded")
     return {
@@ -77,6 +81,7 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "policy": in_force,
         "hooks": {hook.name: hook.attached for hook in hooks},
         "cgroups": classes,
+        **({"kubernetes": _pods(pods)} if pods else {}),
         "binds": {
             verdict: sum(n for labels, n in totals.binds.items() if labels[0] == verdict)
             for verdict in verdicts
@@ -95,19 +100,43 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "unjudged": totals.unjudged,
         "events_lost": totals.events_lost,
         "events_suppressed": totals.events_suppressed,
-        "uncovered": readings.uncovered(),
+        **_published(readings),
     }
+
+
+def _published(readings: Readings) -> dict[str, Any]:
+    """Ports that are taken with no socket, by who published them; and what is not covered, which
+    is these where nobody may look."""
+    from collections import Counter
+
+    from portwatch.cli.enforcement import HOST
+    from portwatch.node.namespaces import find_namespaces
+    from portwatch.node.published_ports import find_published
+
+    published, unread = find_published(HOST, find_namespaces(HOST))
+    counts: Counter[str] = Counter()
+    for one in published:
+        counts[one.rule.source] += one.rule.last - one.rule.first + 1
+    return {"published_ports": dict(counts), "uncovered": readings.uncovered(bool(unread))}
+
+
+def _pods(kept: KeptPods) -> dict[str, Any]:
+    """What is known of pods, and how old that is."""
+    contact = kept.contact_seconds
+    heard = {"last_contact_seconds_ago": round(time.time() - contact, 1)} if contact else {}
+    return {"pods": len(kept.book), **heard}
 
 
 def _classes(pins: PinDir, generation: int, policy: Policy) -> dict[str, Any]:
     """The cgroups here by class: those that no constraint tells apart."""
     from portwatch.agent.identity.class_counts import class_counts
-    from portwatch.agent.identity.container_asking import ask_now, names_containers
+    from portwatch.agent.identity.container_asking import ask_now, names_containers, names_pods
     from portwatch.agent.identity.containers import ContainerBook
     from portwatch.cli.enforcement import HOST, cgroup_tree
 
     tree = cgroup_tree()
-    book = ask_now(tree, HOST, tree.scan()) if names_containers(policy) else ContainerBook()
+    asks = names_containers(policy) or names_pods(policy)
+    book = ask_now(tree, HOST, tree.scan()) if asks else ContainerBook()
     counts, unclassified = class_counts(pins, generation, tree, policy, book)
     shown = [
         {
@@ -147,8 +176,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines += [
         f"  hooks     {', '.join(hooks)}",
         f"  binds     {binds}",
+        f"  published {_counts(facts['published_ports'])}",
         f"  events    lost {facts['events_lost']:,} · suppressed {facts['events_suppressed']:,}",
     ]
+    if "kubernetes" in facts:
+        lines.append(_pod_line(facts["kubernetes"]))
     if facts["cgroups"] is not None:
         lines += _class_lines(facts["cgroups"])
     if facts["violations"]:
@@ -166,6 +198,14 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _pod_line(kubernetes: dict[str, Any]) -> str:
+    seconds = kubernetes.get("last_contact_seconds_ago")
+    heard = f"heard of {_ago(seconds)}" if seconds is not None else "never heard of"
+    return (
+        f"  pods      {kubernetes['pods']:,} known; the API server was {heard}, or a minute later"
+    )
+
+
 def _class_lines(cgroups: dict[str, Any]) -> list[str]:
     lines = ["cgroups"]
     for entry in cgroups["classes"][:SHOWN_CLASSES]:
@@ -180,6 +220,14 @@ def _class_lines(cgroups: dict[str, Any]) -> list[str]:
         count = cgroups["unclassified"]
         lines.append(f"  {count:>7,}  not classified: as the nearest above them")
     return lines
+
+
+def _counts(published: dict[str, int]) -> str:
+    if not published:
+        return "no port is taken with no socket"
+    total = sum(published.values())
+    by = " · ".join(f"{source} {count:,}" for source, count in sorted(published.items()))
+    return f"{total:,} port{'s' * (total != 1)} taken with no socket: {by}"
 
 
 def _ago(seconds: float) -> str:

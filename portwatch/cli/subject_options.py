@@ -1,5 +1,5 @@
-"""Whose bind is asked about: what runs here by `--unit`, `--container` or `--pid`, or anybody by
-`--cgroup`, `--user`, `--group` and `--network`."""
+"""Whose bind is asked about: what runs here by `--unit`, `--container`, `--pod` or `--pid`, or
+anybody by `--cgroup`, `--user`, `--group` and `--network`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class SubjectOptions:
 
     unit: str | None
     container: str | None
+    pod: str | None
     cgroup: str | None
     pid: int | None
     user: str | None
@@ -56,6 +57,7 @@ def subject_options(command: Command) -> Command:
     options = (
         click.option("--unit", metavar="U", help="A systemd unit, such as `nginx.service`."),
         click.option("--container", metavar="C", help="A running container, by name or id."),
+        click.option("--pod", metavar="[NAMESPACE/]NAME", help="A pod that runs here."),
         click.option("--cgroup", metavar="P", help="A cgroup path, such as `/system.slice/x`."),
         click.option("--pid", type=click.IntRange(min=1), metavar="N", help="A running process."),
         click.option(
@@ -82,7 +84,7 @@ def find_subject(given: SubjectOptions, words: AccountWords) -> Asked:
     mean it; UsageError where they name nothing."""
     from portwatch.agent.identity.named_subject import named_subject
 
-    ways = ("unit", "container", "cgroup", "pid")
+    ways = ("unit", "container", "pod", "cgroup", "pid")
     chosen = [name for name in ways if getattr(given, name) is not None]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
@@ -123,7 +125,7 @@ def _find_place(given: SubjectOptions) -> _Place:
     if given.pid is not None:
         process = _process(given.pid)
         return _Place(process.cgroup, _container(tree, process.cgroup, given), (process,))
-    if given.unit is None and given.container is None:
+    if given.unit is None and given.container is None and given.pod is None:
         cgroup = _usual_cgroup(given)
         return _Place(cgroup, _container(tree, cgroup, given))
     return _running(tree, given)
@@ -132,12 +134,20 @@ def _find_place(given: SubjectOptions) -> _Place:
 def _running(tree: CgroupTree, given: SubjectOptions) -> _Place:
     """Where a unit or a container runs now, if it does so in one place."""
     from portwatch.agent.identity.container_asking import ask_now
-    from portwatch.agent.running import cgroups_of_container, cgroups_of_unit, processes_in
+    from portwatch.agent.kubernetes.pod_file import pods_of_agents
+    from portwatch.agent.running import (
+        cgroups_of_container,
+        cgroups_of_pod,
+        cgroups_of_unit,
+        processes_in,
+    )
     from portwatch.cli.enforcement import HOST, parse_engines
 
     paths = list(tree.scan())
     if given.unit is not None:
         found = cgroups_of_unit(paths, given.unit)
+    elif given.pod is not None:
+        found = cgroups_of_pod(paths, given.pod, pods_of_agents(HOST))
     else:
         book = ask_now(tree, HOST, paths, parse_engines(given.engines))
         found = cgroups_of_container(paths, given.container or "", book)
@@ -145,6 +155,11 @@ def _running(tree: CgroupTree, given: SubjectOptions) -> _Place:
         raise UsageError(
             f"no container `{given.container}` runs here",
             hint="give its id, 12 digits or more, where its engine cannot be asked",
+        )
+    if not found and given.pod is not None:
+        raise UsageError(
+            f"no pod `{given.pod}` is known here",
+            hint="give its uid, or have an agent ask the API server: docs/kubernetes.md",
         )
     if not found:
         return _Place(_usual_cgroup(given), is_running=False)

@@ -14,7 +14,10 @@ from portwatch.policy.words.glob_relations import (
     path_includes,
     paths_disjoint,
 )
-from portwatch.policy.workload import WITNESSES, Selector
+from portwatch.policy.words.labels import labels_disjoint, labels_include
+from portwatch.policy.workload import POD_KEYS, WITNESSES, Selector
+
+_OF_ONE_VALUE = ("unit", *POD_KEYS, "cgroup", "user", "group")
 
 EVERYONE = Selector()
 """No key that could fail to match."""
@@ -27,7 +30,7 @@ def implies(narrow: Selector, wide: Selector) -> bool:
 
 def excludes(one: Selector, other: Selector) -> bool:
     """Return whether certainly nobody is meant by both."""
-    return any(_key_excludes(one, other, key) for key in ("unit", "pod", "cgroup", "user", "group"))
+    return any(_key_excludes(one, other, key) for key in _OF_ONE_VALUE)
 
 
 def alternatives(constraint: Constraint) -> tuple[Selector, ...]:
@@ -70,6 +73,8 @@ def _includes(key: str, outer: str | int, inner: str | int) -> bool:
         return outer == inner
     if key == "cgroup":
         return path_includes(outer, inner)
+    if key == "pod_labels":
+        return labels_include(outer, inner)
     if key == "container" and is_id_prefix(inner):  # it means an id as well, which no glob does
         return outer == inner
     return name_includes(outer, inner)
@@ -90,4 +95,6 @@ def _disjoint(key: str, one: str | int, other: str | int) -> bool:
         return isinstance(one, int) and isinstance(other, int) and one != other
     if key in ("user", "group"):  # an id may have several names
         return False
+    if key == "pod_labels":
+        return labels_disjoint(one, other)
     return paths_disjoint(one, other) if key == "cgroup" else names_disjoint(one, other)

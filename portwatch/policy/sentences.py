@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.reading import Endpoint, Judgement
 from portwatch.policy.words.containers import SHORT_ID
 from portwatch.policy.words.places import place_of
-from portwatch.policy.workload import WITNESSES, Selector, Subject, names_of
+from portwatch.policy.workload import (
+    OF_API_SERVER,
+    POD_KEYS,
+    WITNESSES,
+    Names,
+    Selector,
+    Subject,
+    declared_ports,
+    in_words,
+    names_of,
+)
+
+MANY_PORTS = 8
+"""A pod that declares more is told with so many."""
 
 
 def sentence(
@@ -19,9 +34,10 @@ def sentence(
     if judgement.effect == "continue":
         if endpoint.lists_only:
             return f"says nothing of {port_text(endpoint)}: only its lists could"
-        return f"{_neither(constraint, endpoint)}; otherwise: continue"
+        return f"{_neither(constraint, subject, endpoint)}; otherwise: continue"
     if judgement.cause == "otherwise":
-        because = f"{_neither(constraint, endpoint)}; otherwise: {judgement.effect}"
+        neither = _neither(constraint, subject, endpoint)
+        because = f"{neither}; otherwise: {judgement.effect}"
     else:
         because = f"{port_text(endpoint)} is in its {judgement.cause} list"
         because += _word_text(judgement.word, endpoint)
@@ -61,12 +77,28 @@ def address_text(endpoint: Endpoint) -> str:
     return ":: (and 0.0.0.0)" if endpoint.address.dual else str(endpoint.address)
 
 
-def _neither(constraint: Constraint, endpoint: Endpoint) -> str:
+def _neither(constraint: Constraint, subject: Subject, endpoint: Endpoint) -> str:
     """Return why neither list means the endpoint: its address, or its port."""
     addresses = constraint.addresses
     if addresses is not None and not addresses.covers(endpoint.address):
         return f"{address_text(endpoint)} is not among its addresses"
+    if constraint.deny.declared or constraint.allow.declared:
+        return f"in neither list ({_declared_text(subject)})"
     return "in neither list"
+
+
+def _declared_text(subject: Subject) -> str:
+    """Return what `declared` means for whoever binds."""
+    declared = declared_ports(subject.cgroup, subject.container)
+    found = sorted((port, protocol) for protocol, port in declared)
+    if found:
+        shown = ", ".join(f"{port}/{protocol}" for port, protocol in found[:MANY_PORTS])
+        more = f" and {len(found) - MANY_PORTS} more" if found[MANY_PORTS:] else ""
+        return f"`declared` is {shown}{more} here"
+    why = "the pod declares no port" if subject.pod else "no known pod"
+    if subject.pod and subject.pod.declared:
+        why = "the cgroup only claims to be that pod's"
+    return f"`declared` is nothing here: {why}"
 
 
 def _word_text(word: str, endpoint: Endpoint) -> str:
@@ -86,6 +118,8 @@ def _why_not(judgement: Judgement, subject: Subject) -> str:
     claim = _claim_text(selectors, subject)
     if len(selectors) == 1 and selectors[0].origin is None:
         wanted = " or ".join(str(pattern) for pattern in getattr(selectors[0], key))
+        if key == "pod_known":
+            wanted = f"an {in_words(key, getattr(selectors[0], key))}"
         return f"{_value_text(subject, key)} is not {wanted}{claim}"
     names = dict.fromkeys(s.origin or str(s) for s in selectors)
     return f"{_subject_text(subject, selectors[0])} is not {' or '.join(names)}{claim}"
@@ -122,4 +156,13 @@ def _value_text(subject: Subject, key: str) -> str:
         found += tuple(number[:SHORT_ID] for number in names["id"].seen_by(with_claims=True))
     if key == "image":
         found = found[:1]
-    return f"{key} {'/'.join(found)}" if found else f"cgroup {subject.cgroup} (no {key})"
+    if found:
+        return in_words(key, found, between="/")
+    return f"cgroup {subject.cgroup} ({_missing(key, names)})"
+
+
+def _missing(key: str, names: Mapping[str, Names]) -> str:
+    """Return what a cgroup has not, or not yet."""
+    if key in OF_API_SERVER and "false" in names["pod_known"].seen_by(with_claims=True):
+        return "pod not known"
+    return "no pod" if key in POD_KEYS else f"no {key}"

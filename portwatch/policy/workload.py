@@ -5,31 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from portwatch.policy.pod import KnownPod
 from portwatch.policy.words.containers import is_id_prefix
 from portwatch.policy.words.globs import match_name, match_path
 from portwatch.policy.words.images import image_names
-from portwatch.policy.words.places import place_of
+from portwatch.policy.words.labels import match_labels
+from portwatch.policy.words.places import Place, place_of
 
 __all__ = [
     "CGROUP_KEYS",
     "MAX_ID",
+    "OF_API_SERVER",
+    "POD_KEYS",
     "SELECTOR_KEYS",
     "WITNESSES",
     "KnownContainer",
+    "KnownPod",
     "Names",
     "Selector",
     "Subject",
     "Workload",
+    "declared_ports",
+    "in_words",
+    "match_key",
     "names_of",
 ]
 
-CGROUP_KEYS = ("unit", "slice", "container", "image", "pod", "cgroup")
+OF_API_SERVER = ("pod_namespace", "pod_name", "pod_labels", "pod_account", "pod_known")
+"""What the API server says of a pod; the patterns under `pod_labels` are label selectors, those
+under `pod_known` `true` and `false`."""
+
+POD_KEYS = ("pod", *OF_API_SERVER)
+CGROUP_KEYS = ("unit", "slice", "container", "image", *POD_KEYS, "cgroup")
 SELECTOR_KEYS = (*CGROUP_KEYS, "user", "group")
 
 WITNESSES = {
     "slice": ("cgroup", "user", "group"),
     "unit": ("slice", "cgroup", "user", "group"),
-    **dict.fromkeys(("container", "image", "pod"), ("unit", "slice", "cgroup", "user", "group")),
+    **dict.fromkeys(
+        ("container", "image", *POD_KEYS), ("unit", "slice", "cgroup", "user", "group")
+    ),
 }
 """What has to stand beside a key in a selector for names that are only claimed to count."""
 
@@ -39,15 +54,16 @@ MAX_ID = 0xFFFFFFFE
 
 @dataclass(frozen=True, slots=True)
 class KnownContainer:
-    """What its engine says of a container.
+    """What its engine says of a container, and the API server of the pod that it is in.
 
     `is_verified`: an engine of the system's says so of this very cgroup, which settles what a
-    path only claims.
+    path only claims. A pod may be known where nothing is of the container.
     """
 
     name: str | None = None
     images: tuple[str, ...] = ()
     is_verified: bool = False
+    pod: KnownPod | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,15 @@ class Subject:
     user_aliases: tuple[str, ...] = ()
     group_aliases: tuple[str, ...] = ()
     container: KnownContainer | None = None
+
+    @property
+    def pod(self) -> KnownPod | None:
+        """What the API server says of the pod that the task is in."""
+        return self.container.pod if self.container else None
+
+    def declares(self, protocol: str, port: int) -> bool:
+        """Return whether `declared` means the port."""
+        return (protocol, port) in declared_ports(self.cgroup, self.container)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,7 @@ def names_of(cgroup: str, container: KnownContainer | None) -> dict[str, Names]:
         "id": (place.container.id,) if place.container else (),
         "image": tuple(dict.fromkeys(images)),
         "pod": (place.pod,) if place.pod else (),
+        **_of_api_server(place, known.pod),
     }
     is_claimed = place.is_claimed and not known.is_verified
     return {
@@ -100,6 +126,16 @@ def names_of(cgroup: str, container: KnownContainer | None) -> dict[str, Names]:
             for key, names in of_container.items()
         },
     }
+
+
+def declared_ports(cgroup: str, container: KnownContainer | None) -> frozenset[tuple[str, int]]:
+    """Return protocol and port of what `declared` means in a cgroup: nothing where the pod is not
+    known, and nothing in a cgroup that only claims to be a pod's."""
+    if container is None or container.pod is None:
+        return frozenset()
+    place = place_of(cgroup)
+    is_believed = place.pod is not None and (not place.is_claimed or container.is_verified)
+    return container.pod.declared if is_believed else frozenset()
 
 
 @dataclass(frozen=True)
@@ -114,6 +150,11 @@ class Selector:
     container: tuple[str, ...] = ()
     image: tuple[str, ...] = ()
     pod: tuple[str, ...] = ()
+    pod_namespace: tuple[str, ...] = ()
+    pod_name: tuple[str, ...] = ()
+    pod_labels: tuple[str, ...] = ()
+    pod_account: tuple[str, ...] = ()
+    pod_known: tuple[str, ...] = ()
     cgroup: tuple[str, ...] = ()
     user: tuple[str | int, ...] = ()
     group: tuple[str | int, ...] = ()
@@ -152,7 +193,7 @@ class Selector:
         return self if self.origin else replace(self, origin=origin)
 
     def __str__(self) -> str:
-        parts = [f"{key} {' or '.join(map(str, getattr(self, key)))}" for key in self.given_keys]
+        parts = [in_words(key, getattr(self, key)) for key in self.given_keys]
         text = " and ".join(parts)
         return f"{self.origin} ({text})" if self.origin else text
 
@@ -167,7 +208,8 @@ class Selector:
         if key == "group":
             return _any_account(patterns, subject.gid, (subject.group, *subject.group_aliases))
         claims = self.counts_claims(key) if claims is None else claims
-        if _any_name(patterns, names[key].seen_by(claims)):
+        found = names[key].seen_by(claims)
+        if any(match_key(key, pattern, name) for pattern in patterns for name in found):
             return True
         ids = names["id"].seen_by(claims) if key == "container" else ()
         return any(
@@ -183,12 +225,35 @@ class Workload:
     selectors: tuple[Selector, ...]
 
 
+def match_key(key: str, pattern: str, name: str) -> bool:
+    """Return whether a name of names_of() is meant by a pattern of that key."""
+    return match_labels(pattern, name) if key == "pod_labels" else match_name(pattern, name)
+
+
+def in_words(key: str, patterns: Iterable[str | int], between: str = " or ") -> str:
+    """Return a key of selectors and what stands under it in words."""
+    if key == "pod_known":
+        return between.join("known pod" if word == "true" else "unknown pod" for word in patterns)
+    name = "pod service account" if key == "pod_account" else key.replace("_", " ")
+    return f"{name} {between.join(map(str, patterns)) or '(none)'}"
+
+
 def _one(name: str | None) -> tuple[str, ...]:
     return () if name is None else (name,)
 
 
-def _any_name(globs: Iterable[str], names: tuple[str, ...]) -> bool:
-    return any(match_name(glob, name) for glob in globs for name in names)
+def _of_api_server(place: Place, pod: KnownPod | None) -> dict[str, tuple[str, ...]]:
+    """A cgroup in which pods begin is, until it has one of its own, that of a pod not yet known."""
+    if place.pod is None or pod is None:
+        is_pod = place.pod is not None or place.holds_pods
+        return {**dict.fromkeys(OF_API_SERVER, ()), "pod_known": ("false",) if is_pod else ()}
+    return {
+        "pod_namespace": (pod.namespace,),
+        "pod_name": (pod.name,),
+        "pod_labels": (pod.labels_text,),
+        "pod_account": (pod.service_account,),
+        "pod_known": ("true",),
+    }
 
 
 def _any_account(

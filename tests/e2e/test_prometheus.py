@@ -102,6 +102,9 @@ def test_variables_offer_what_there_is(day: Day) -> None:
 def test_alert(day: Day, alert: str) -> None:
     """Each alert's expression answers when what it is for has happened, with the right value."""
     text = committed.alerts()[alert]["expr"]
+    if alert == "PortwatchPodsStale":  # promtool holds it: no API server is asked here
+        assert day.prometheus.query(text, day.at["first"]) == {}
+        return
     if alert in ("PortwatchTableNearlyFull", "PortwatchListenersUnseen"):
         # What would take a machine of 30,000 cgroups, or ten minutes: with another bound.
         lowered = re.sub(r"> [\d.]+", ">= 0", text)

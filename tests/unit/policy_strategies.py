@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from portwatch.policy.decide import Endpoint
 from portwatch.policy.model import Acceptable, Policy
 from portwatch.policy.words.addresses import BITS, DUAL, V4_WILDCARD, V6_WILDCARD, Address
 from portwatch.policy.words.ports import PROTOCOLS
-from portwatch.policy.workload import KnownContainer, Subject
+from portwatch.policy.workload import KnownContainer, KnownPod, Subject
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ CONTAINERS = (
     KnownContainer("db", ("docker.io/library/postgres:16",), is_verified=True),
     KnownContainer("web-1", ("registry.example/team/web@sha256:" + "cd" * 32,)),
     KnownContainer(None, ("nginx",)),
+    KnownContainer(pod=KnownPod(POD_UID, "shop", "api-0", (("app", "api"),), "api")),
+    KnownContainer("db", is_verified=True, pod=KnownPod(POD_UID, "kube-system", "dns-1")),
+    KnownContainer(pod=KnownPod(POD_UID, "shop", "web-1", (("app", "web"), ("tier", "x")))),
 )
 UNITS = ("etcd.service", "shop-a.service", "shop-b.service", "init.scope", "user@1000.service")
 SLICES = ("system.slice", "user.slice", "app.slice", "user-1000.slice")
@@ -68,6 +72,7 @@ CGROUPS = (
     f"/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{CONTAINER_ID}.scope",
     f"/kubepods/burstable/pod{POD_UID}/{CONTAINER_ID}",
     f"/system.slice/shop-b.service/kubepods/pod{POD_UID}",
+    "/kubepods.slice/kubepods-burstable.slice",
 )
 _UNIT_GLOBS = (*UNITS, "shop-*.service", "*", "shop-[ab].service", "shop-[!a].*", "????.service")
 _SLICE_GLOBS = (*SLICES, "user*.slice", "*")
@@ -81,6 +86,14 @@ _IMAGE_GLOBS = (
     "registry.example/*", "*", "sha256:" + "ab" * 32,
 )  # fmt: skip
 _PODS = (POD_UID, "*", f"/kubepods/pod{POD_UID}", "0b1c*", "ffff*")
+_POD_PARTS = (
+    {"uid": POD_UID}, {"namespace": "shop"}, {"namespace": ["kube-*", "x"]}, {"name": "api-*"},
+    {"serviceAccount": "api"}, {"serviceAccount": "*"}, {"known": False}, {"known": True},
+    {"labels": {"app": "api"}}, {"labels": {"app": ["api", "web"]}}, {"labels": "app!=api,tier"},
+    {"labels": "!tier"}, {"matchLabels": {"tier": "x"}, "uid": "0b*"},
+    {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]},
+    {"namespace": "shop", "labels": "app in (web,x)"},
+)  # fmt: skip
 _USERS = (0, 7, 1000, 1001, 8, NAMELESS_ID, "1001", "root", "toor", "alice", "ci", "ci*", "*", "no")
 _GROUPS = (0, 7, 50, "50", "staff", "b*", "*", NAMELESS_ID, "nobody")
 _PORT_NAMES = ("web", "metrics", "odd-1")
@@ -111,7 +124,8 @@ def port_words(draw: st.DrawFn, names: tuple[str, ...] = ()) -> str | int:
         first, last = sorted((draw(_port_numbers), draw(_port_numbers)))
         return f"{first}-{last}{suffix}"
     if kind == 3:
-        return draw(st.sampled_from(("all", "privileged", "ephemeral", "ephemeral"))) + suffix
+        word = draw(st.sampled_from(("all", "privileged", "ephemeral", "ephemeral", "declared")))
+        return word if word == "declared" and suffix == "/udplite" else word + suffix
     if kind == 4:
         return "catalog:" + draw(st.sampled_from(_CATALOG))
     return draw(st.sampled_from(names))
@@ -127,7 +141,7 @@ _VALUES = {
     "slice": _one_or_list(_SLICE_GLOBS),
     "container": _one_or_list(_CONTAINER_GLOBS),
     "image": _one_or_list(_IMAGE_GLOBS),
-    "pod": _one_or_list(_PODS) | st.builds(lambda: {"uid": POD_UID}),
+    "pod": _one_or_list(_PODS) | st.sampled_from(_POD_PARTS).map(deepcopy),
     "cgroup": _one_or_list(_CGROUP_GLOBS),
     "user": _one_or_list(_USERS),
     "group": _one_or_list(_GROUPS),

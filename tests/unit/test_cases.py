@@ -175,6 +175,9 @@ def test_no_case_is_no_success() -> None:
         Selector(user=("www-*", 33), group=("adm",)),
         Selector(unit=("a.service",), cgroup=("/system.slice/a.service",)),
         Selector(pod=("*",), container=("*",), image=("*",), user=(0,)),
+        Selector(pod_namespace=("kube-*",)), Selector(pod_known=("false",)),
+        Selector(pod_labels=("!x,app in (a,b),tier,y!=z",), pod_account=("a?",)),
+        Selector(pod_name=("api-[0-9]",), pod=("1234*",), pod_known=("true",)),
     ],
     ids=str,
 )  # fmt: skip

@@ -18,11 +18,12 @@ from portwatch.policy.source.schema import json_schema
 from portwatch.policy.tables.compile import compile_policy
 from portwatch.policy.tables.lookups import Lookups
 from portwatch.policy.words.addresses import DUAL, Address
-from portwatch.policy.workload import KnownContainer, Subject
+from portwatch.policy.workload import KnownContainer, KnownPod, Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy-language.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:\|[^\n]*\n)+)", re.S)
 ID = "3f2a" * 16
+UID = "0b1c2d3e-1111-2222-3333-444455556666"
 GROUPS = {"builders": 71}
 USERS = {"alice": 1000, "www": 33, "dns": 100, "app": 101, "quiet": 102, "web": 103, "other": 104}
 
@@ -39,7 +40,7 @@ def examples() -> list[tuple[str, list[str]]]:
 
 def subject(words: str) -> Subject:
     """Read the first column: `unit U`, `slice S`, `cgroup C`, `container C`, `image I`, `user U`,
-    `own network`; a `claimed container` is one that some unit calls so."""
+    `pod P`, `own network`; a `claimed container` is one that some unit calls so."""
     cgroup, user, host = "/system.slice/some.service", "root", True
     container, gid, group = None, 0, "root"
     for word in words.split(", "):
@@ -61,12 +62,24 @@ def subject(words: str) -> Subject:
         elif word.startswith("claimed container "):
             cgroup = f"/system.slice/ci.service/docker-{ID}.scope"
             container = KnownContainer(word.rpartition(" ")[2])
+        elif key == "pod":
+            cgroup, container = f"/kubepods/burstable/pod{UID}", _pod(value)
         elif word == "own network":
             host = False
         else:
             assert word == "anyone"
     uid = USERS.get(user, 0)
     return Subject(cgroup, uid, gid, user, group, host_network=host, container=container)
+
+
+def _pod(words: str) -> KnownContainer | None:
+    """Read `not known`, or `NAMESPACE/NAME`, then `KEY=VALUE` for labels, `as ACCOUNT`."""
+    if words == "not known":
+        return None
+    where, *more = words.split()
+    account = more.pop() if more[-2:-1] == ["as"] else "default"
+    labels = tuple(tuple(word.split("=")) for word in more if "=" in word)
+    return KnownContainer(pod=KnownPod(UID, *where.split("/"), labels, account))
 
 
 def endpoint(words: str) -> Endpoint:
@@ -85,13 +98,12 @@ def test_every_example_is_checked() -> None:
 
 
 def test_every_key_has_an_example() -> None:
-    """What the schema names stands in an example that is run, but for what is refused so far."""
+    """What the schema names stands in an example that is run."""
     schema = json_schema()
     parts = [schema, *schema["$defs"].values()]
     keys = {key for part in parts for key in part.get("properties", {})}
-    refused = {"namespace", "labels", "service-account"}
     text = "".join(text for text, _ in EXAMPLE.findall(PAGE.read_text()))
-    assert not {key for key in keys - refused if f"{key}:" not in text}
+    assert not {key for key in keys if f"{key}:" not in text}
 
 
 @pytest.mark.parametrize(("text", "cells"), examples())

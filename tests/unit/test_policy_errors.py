@@ -109,15 +109,36 @@ ONE_PROBLEM = {
     "are `cgroup`",
     ONE + "    deny: [1]\n    for: {image: /nginx}\n": "5:18: `/nginx` is no image: write it as "
     "`docker pull` takes it",
-    ONE + "    deny: [1]\n    for: {pod: {namespace: x}}\n": "5:28: this portwatch does not ask "
-    "Kubernetes, and knows a pod by its uid or its cgroup path only",
-    ONE + "    deny: [1]\n    for: {pod: web-0}\n": "5:16: `web-0` is no pod's uid: this portwatch "
-    "does not ask Kubernetes, and knows a pod by its uid or its cgroup path only",
+    ONE + "    deny: [1]\n    for: {pod: {namespace: X}}\n": "5:28: `X` can be no pod's namespace: "
+    "small letters, digits, - .",
+    ONE + "    deny: [1]\n    for: {pod: web-0}\n": "5:16: `web-0` is no pod's uid: by its name it "
+    "is `pod: {name: web-0}`",
+    ONE
+    + "    deny: [1]\n    for: {pod: {labels: {app: 3}}}\n": "5:31: `app` must be text: put it in "
+    "quotes, not `3`",
+    ONE + "    deny: [1]\n    for: {pod: {labels: {a: x*}}}\n": "5:29: `x*` is no label's value: "
+    "labels have no globs, list the values",
+    ONE
+    + "    deny: [1]\n    for: {pod: {labels: a b}}\n": "5:25: `a b`: a comma is missing before "
+    "`b`",
+    ONE + "    deny: [1]\n    for: {pod: {labels: {}}}\n": "5:25: there is no label in "
+    "it; leave it out to mean any labels",
+    ONE + "    deny: [1]\n    for: {pod: {known: false, name: x}}\n": "5:24: of a pod that is not "
+    "known nothing else is either: only `uid`",
+    ONE + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: in}]}}\n": "5:55: "
+    "unknown operator `in`; did you mean `In`?",
+    ONE
+    + "    deny: [1]\n    for: {pod: {matchExpressions: [{key: a, operator: In}]}}\n": "5:36: In "
+    "takes one or more values",
+    "version: 1\npods: {unknown: maybe}\n": "2:17: `maybe` is nothing that can be said of unknown "
+    "pods; it is allow or deny",
+    "version: 1\npods: {unknown: deny}\nconstraints: [{name: unknown-pods, deny: [1]}]\n": "3:22: "
+    "constraint `unknown-pods` is already defined at a.yaml:2:7",
     ONE
     + "    deny: [1]\n    for: {pod: /kubepods/burstable}\n": "5:16: `/kubepods/burstable` is no "
     "pod's cgroup: the kubelet's are `…/podUID` or `…-podUID.slice`",
-    ONE
-    + "    deny: [1]\n    for: {pod: {}}\n": "5:16: the selector is empty; give the pod's `uid`",
+    ONE + "    deny: [1]\n    for: {pod: {}}\n": "5:16: the selector is empty; "
+    '`pod: "*"` means every pod',
     ONE + "    deny: [1]\n    for: {unit: *all}\n": "5:17: `*all` is a YAML alias, which policies "
     "do not have: put a glob in quotes, and reuse by `define`",
     HEAD + "constraints: [{name: default, deny: [1]}]\n": "2:22: the name `default` is taken: "

@@ -207,3 +207,23 @@ def test_garbage_is_nowhere() -> None:
     for path in ("", "/", "//", "/\udcff", "/user@.service", "/" + "x/" * 500):
         place = place_of(path)
         assert place == Place()
+
+
+@pytest.mark.parametrize(
+    ("path", "holds"),
+    [
+        ("/kubepods.slice", True),
+        ("/kubepods.slice/kubepods-burstable.slice", True),
+        ("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice", True),
+        ("/kubelet/kubepods/besteffort", True),
+        ("/kubepods", True),
+        ("/besteffort", False),
+        (f"/kubepods/burstable/pod{UID}", False),
+        (f"/kubepods.slice/kubepods-pod{UNDERSCORED}.slice/cri-containerd-{A}.scope", False),
+        ("/kubepods.slice/other.slice", False),
+        ("/", False),
+    ],
+)
+def test_where_pods_begin(path: str, holds: bool) -> None:
+    """A cgroup in which the kubelet makes pods is known as such, and none that is a pod's."""
+    assert place_of(path).holds_pods is holds

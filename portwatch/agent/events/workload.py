@@ -7,6 +7,7 @@ from typing import Any
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.node.namespaces import network_name
+from portwatch.policy.pod import KnownPod
 from portwatch.policy.words.containers import SHORT_ID, ContainerId
 from portwatch.policy.words.places import Place, place_of
 
@@ -20,7 +21,7 @@ def shown_name(path: str, book: ContainerBook) -> str:
     system's own; bytes that are no UTF-8 are `?`.
     """
     place = place_of(path)
-    name = _contained_name(place, book.facts(path))
+    name = _contained_name(place, book.facts(path), book.pods.of(place.pod))
     if name is not None:
         is_own = not place.is_claimed or book.is_verified(path)
         name = name if is_own else f"{place.unit}/{name}"
@@ -39,7 +40,7 @@ def workload_parts(path: str, book: ContainerBook) -> dict[str, Any]:
         parts["unit"] = place.unit
     if place.user_unit is not None:
         parts["user_unit"] = place.user_unit
-    parts.update(contained_parts(place, facts))
+    parts.update(contained_parts(place, facts, book.pods.of(place.pod)))
     if place.is_claimed and "container" in parts and not book.is_verified(path):
         parts["container"]["claimed"] = True
     return parts
@@ -50,12 +51,15 @@ def network_parts(inode: int, is_host: bool, book: ContainerBook) -> dict[str, A
     parts: dict[str, Any] = {"network": network_name(inode, is_host)}
     owner = None if is_host else book.network_owner(inode)
     if owner is not None:
-        owns = contained_parts(place_of(owner), book.facts(owner))
+        place = place_of(owner)
+        owns = contained_parts(place, book.facts(owner), book.pods.of(place.pod))
         parts["network_owner"] = {"pod": owns["pod"]} if "pod" in owns else owns
     return parts
 
 
-def contained_parts(place: Place, facts: ContainerFacts | None) -> dict[str, Any]:
+def contained_parts(
+    place: Place, facts: ContainerFacts | None, pod: KnownPod | None
+) -> dict[str, Any]:
     """`container` and `pod`, as far as they are known."""
     parts: dict[str, Any] = {}
     if place.container is not None:
@@ -63,8 +67,16 @@ def contained_parts(place: Place, facts: ContainerFacts | None) -> dict[str, Any
     if place.pod is not None:
         labels = dict(facts.labels) if facts else {}
         names = {key: labels[label] for key, label in POD_LABELS.items() if label in labels}
-        parts["pod"] = {**names, "uid": place.pod}
+        parts["pod"] = {**names, **_told_parts(pod), "uid": place.pod}
     return parts
+
+
+def _told_parts(pod: KnownPod | None) -> dict[str, Any]:
+    """What the API server says of a pod."""
+    if pod is None:
+        return {}
+    told = {"namespace": pod.namespace, "name": pod.name, "service_account": pod.service_account}
+    return {**told, "labels": dict(pod.labels)} if pod.labels else told
 
 
 def _container_parts(container: ContainerId, facts: ContainerFacts | None) -> dict[str, Any]:
@@ -84,10 +96,10 @@ def _container_parts(container: ContainerId, facts: ContainerFacts | None) -> di
     return parts
 
 
-def _contained_name(place: Place, facts: ContainerFacts | None) -> str | None:
+def _contained_name(place: Place, facts: ContainerFacts | None, pod: KnownPod | None) -> str | None:
     """A pod's containers share a name; others are told apart by their engine, too."""
     if place.pod is not None:
-        return f"pod:{place.pod}"
+        return f"pod:{pod.namespace}/{pod.name}" if pod else f"pod:{place.pod}"
     if place.container is None:
         return None
     runtime = _runtime(place.container, facts) or "container"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from portwatch.agent.identity.containers import ContainerBook
+from portwatch.agent.kubernetes.pod_file import pods_of_agents
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.engines.conmon import monitors
 from portwatch.node.engines.lookups import Wanted
@@ -14,6 +15,7 @@ from portwatch.node.netns import host_network_inode, network_of_cgroup
 from portwatch.node.paths import HostPaths
 from portwatch.policy.model import Policy
 from portwatch.policy.words.places import place_of
+from portwatch.policy.workload import OF_API_SERVER
 
 TIMEOUT_SECONDS = 1.0
 
@@ -25,11 +27,12 @@ def ask_now(
     sockets: Sequence[EngineSocket] = (),
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> ContainerBook:
-    """What engines, and /proc, tell of the containers of these cgroups within that time.
+    """What engines, and /proc, tell of the containers of these cgroups within that time, with what
+    agents here know of pods.
 
     An engine that is slow or absent leaves names out, and is no error.
     """
-    book = ContainerBook()
+    book = ContainerBook(pods_of_agents(host))
     wanted = [wanted_of(path) for path in container_cgroups(paths)]
     if wanted:
         learn_from_monitors(book, host, wanted)
@@ -56,6 +59,13 @@ def names_containers(policy: Policy) -> bool:
     """Whether some verdict depends on what an engine says."""
     selectors = [s for c in policy.constraints for s in (*(c.subject_for or ()), *c.subject_except)]
     return any(selector.container or selector.image for selector in selectors)
+
+
+def names_pods(policy: Policy) -> bool:
+    """Whether some verdict depends on what the API server says."""
+    selectors = [s for c in policy.constraints for s in (*(c.subject_for or ()), *c.subject_except)]
+    named = any(getattr(selector, key) for selector in selectors for key in OF_API_SERVER)
+    return named or policy.uses_declared
 
 
 def container_cgroups(paths: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from portwatch.agent.kubernetes.pod_book import PodBook
 from portwatch.node.engines.facts import ContainerFacts
 from portwatch.policy.words.places import Place, place_of
 from portwatch.policy.workload import KnownContainer
@@ -37,7 +38,9 @@ class ContainerBook:
     reach another's containers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pods: PodBook | None = None) -> None:
+        """`pods` is what the API server says."""
+        self.pods = pods or PodBook()
         self._entries: OrderedDict[tuple[int, str], _Entry] = OrderedDict()
         self._networks: dict[int, _Network] = {}
 
@@ -68,12 +71,17 @@ class ContainerBook:
 
     def known(self, path: str) -> KnownContainer | None:
         """The same as the policy language sees it."""
-        entry = self._entry(path)
+        entry, pod = self._entry(path), self.pods.of(place_of(path).pod)
         if entry is None:
-            return None
+            return KnownContainer(pod=pod) if pod else None
         facts = entry.facts
         images = tuple(filter(None, (facts.image, facts.image_id)))
-        return KnownContainer(facts.name, images, self.is_verified(path))
+        return KnownContainer(facts.name, images, self.is_verified(path), pod)
+
+    @property
+    def declared(self) -> frozenset[tuple[str, int]]:
+        """Protocol and port of all that known pods declare."""
+        return frozenset(endpoint for pod in self.pods for endpoint in pod.declared)
 
     def is_verified(self, path: str) -> bool:
         """Whether the container of a cgroup is known to be what its path claims."""
@@ -90,6 +98,12 @@ class ContainerBook:
         entry = self._entry(path)
         is_whole = entry is not None and entry.is_whole
         return is_whole and (not place.is_claimed or self.is_verified(path))
+
+    def may_change(self, path: str, uses_engines: bool, uses_pods: bool) -> bool:
+        """Whether who a cgroup is may change without a new policy; a pod's labels always may."""
+        if uses_pods and place_of(path).pod is not None:
+            return True
+        return uses_engines and not self.is_settled(path)
 
     def learn_network(self, path: str, inode: int, started_ns: int) -> bool:
         """Enter the network namespace of the first process of the container at `path`, with when
@@ -124,12 +138,16 @@ class ContainerBook:
                     "verified": entry.verified,
                 }
         networks = [[inode, one.started_ns, one.path] for inode, one in self._networks.items()]
-        return {"containers": list(found.values()), "networks": networks}
+        return {
+            "containers": list(found.values()),
+            "networks": networks,
+            "pods": self.pods.dump(),
+        }
 
     @staticmethod
     def load(dumped: dict[str, Any]) -> ContainerBook:
         """What was dumped, in another process."""
-        book = ContainerBook()
+        book = ContainerBook(PodBook.load(dumped["pods"]))
         for inode, started_ns, path in dumped["networks"]:
             book.learn_network(path, inode, started_ns)
         for one in dumped["containers"]:

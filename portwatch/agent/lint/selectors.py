@@ -10,7 +10,7 @@ from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.source.problems import quote
 from portwatch.policy.words.glob_relations import names_disjoint
 from portwatch.policy.words.globs import is_glob, match_name, match_path
-from portwatch.policy.workload import WITNESSES, Names, Selector, names_of
+from portwatch.policy.workload import OF_API_SERVER, WITNESSES, Names, Selector, in_words, names_of
 
 NOTHING = "selector-matches-nothing"
 CLAIMED = "claimed-names-only"
@@ -66,7 +66,7 @@ def _findings(
 
 
 def _words(selector: Selector, key: str) -> str:
-    return f"{key} {' or '.join(str(pattern) for pattern in getattr(selector, key))}"
+    return in_words(key, getattr(selector, key))
 
 
 class _Here:
@@ -108,6 +108,8 @@ class _Here:
 
     def _is_idle(self, selector: Selector, key: str) -> bool:
         patterns = getattr(selector, key)
+        if key in OF_API_SERVER:  # pods come and go, and this command may not know them
+            return False
         if key in ("user", "group"):
             known = self._known(selector, key)
             return not any(isinstance(p, int) or _matches_any(p, known) for p in patterns)

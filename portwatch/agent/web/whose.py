@@ -103,5 +103,8 @@ def _selector(name: str) -> Selector:
     """What somebody who has gone was called: a pod, a container of some runtime, a unit."""
     runtime, colon, rest = name.partition(":")
     if runtime == "pod":
+        namespace, slash, pod = rest.partition("/")
+        if slash:
+            return Selector(pod_namespace=(namespace,), pod_name=(pod,))
         return Selector(pod=(rest,))
     return Selector(container=(rest,)) if colon and rest else Selector(unit=(name,))

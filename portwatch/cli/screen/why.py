@@ -57,7 +57,7 @@ def _explained(row: Row, pin_dir: Path) -> list[str]:
     port = f"{row.port}/{protocol}" if row.port else f"ephemeral/{protocol}"
     endpoint = parse_endpoint(port, row.address, False)
     uid = None if row.uid is None else str(row.uid)
-    given = SubjectOptions(None, None, row.cgroup, None, uid, None, None, ())
+    given = SubjectOptions(None, None, None, row.cgroup, None, uid, None, None, ())
     asked = find_subject(given, AccountWords.of(policy))
     answer = answer_to(policy, asked, endpoint, port, row.address)
     return ["by the policy in force:", *answer_lines(answer)]

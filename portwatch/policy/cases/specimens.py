@@ -10,8 +10,16 @@ from itertools import islice, product
 
 from portwatch.policy.words.containers import is_id_prefix, is_pod_uid
 from portwatch.policy.words.globs import components, match_name
+from portwatch.policy.words.labels import parse_selector, told_apart
 from portwatch.policy.words.places import place_of
-from portwatch.policy.workload import MAX_ID, KnownContainer, Selector, Subject
+from portwatch.policy.workload import (
+    MAX_ID,
+    POD_KEYS,
+    KnownContainer,
+    KnownPod,
+    Selector,
+    Subject,
+)
 
 MAX_SPECIMENS = 64
 """Of one selector: it may name many units, users and more, and any of each."""
@@ -22,6 +30,7 @@ NAMELESS_ID = MAX_ID
 _FILLINGS = ("x", "1", "", "x.service", "x.slice")
 _LETTERS = "x1a0-_.:@/bcdefghijklmnopqrstuvwyz23456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTAINER_ID = f"{1:064x}"
+_OF_CONTAINERS = frozenset(("container", "image", *POD_KEYS))
 _POD_UID = "00000000-0000-4000-8000-000000000001"
 
 
@@ -68,7 +77,8 @@ def _subject(patterns: dict[str, str | int], host_network: bool) -> Subject | No
         return None
     uid, user = _account(patterns.get("user", "root"))
     gid, group = _account(patterns.get("group", "root"))
-    return Subject(cgroup, uid, gid, user, group, host_network, container=_container(texts))
+    container = _container(texts, place_of(cgroup).pod)
+    return Subject(cgroup, uid, gid, user, group, host_network, container=container)
 
 
 def _cgroup(texts: dict[str, str]) -> str | None:
@@ -85,26 +95,47 @@ def _cgroup(texts: dict[str, str]) -> str | None:
         if name is None:
             return None
         parts += [*([] if parts else ["system.slice"]), name]
-    if "pod" in texts and not _any(texts["pod"], (there.pod,)):
-        uid = _pod_uid(texts["pod"])
+    if texts.keys() & set(POD_KEYS) and not _any(texts.get("pod", "*"), (there.pod,)):
+        uid = _pod_uid(texts.get("pod", _POD_UID))
         if uid is None:
             return None
         parts += ["kubepods.slice", f"kubepods-pod{uid.replace('-', '_')}.slice"]
-    if texts.keys() & {"container", "image", "pod"} and there.container is None:
+    if texts.keys() & _OF_CONTAINERS and there.container is None:
         wanted = texts.get("container", "")
         number = wanted.ljust(64, "0") if is_id_prefix(wanted) else _CONTAINER_ID
-        prefix = "cri-containerd" if "pod" in texts else "docker"
+        prefix = "cri-containerd" if texts.keys() & set(POD_KEYS) else "docker"
         parts += [*([] if parts else ["system.slice"]), f"{prefix}-{number}.scope"]
     return "/" + "/".join(parts)
 
 
-def _container(texts: dict[str, str]) -> KnownContainer | None:
-    if not texts.keys() & {"container", "image", "pod"}:
+def _container(texts: dict[str, str], uid: str | None) -> KnownContainer | None:
+    if not texts.keys() & _OF_CONTAINERS:
         return None
     name = texts.get("container")
     images = (filled(texts["image"], "x"),) if "image" in texts else ()
     is_named = name is not None and not is_id_prefix(name)
-    return KnownContainer(filled(name or "", "x") if is_named else None, images, is_verified=True)
+    called = filled(name or "", "x") if is_named else None
+    return KnownContainer(called, images, is_verified=True, pod=_pod(texts, uid))
+
+
+def _pod(texts: dict[str, str], uid: str | None) -> KnownPod | None:
+    """Return a pod that is as asked, and has no labels but those that are asked for."""
+    if uid is None or texts.get("pod_known") == "false":
+        return None
+    selector = texts.get("pod_labels")
+    labels: dict[str, str] = {}
+    for key, values in told_apart((selector,) if selector else ()):
+        wanted = [one for one in parse_selector(selector or "") if one.key == key]
+        value = next((v for v in values if all(one.holds(v) for one in wanted)), None)
+        if value is not None:
+            labels[key] = value
+    return KnownPod(
+        uid,
+        filled(texts.get("pod_namespace", "default"), "x"),
+        filled(texts.get("pod_name", "x"), "x"),
+        tuple(sorted(labels.items())),
+        filled(texts.get("pod_account", "default"), "x"),
+    )
 
 
 def _account(pattern: str | int) -> tuple[int, str | None]:

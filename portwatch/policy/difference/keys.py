@@ -14,6 +14,7 @@ from portwatch.policy.words.globs import (
     match_name,
     match_path,
 )
+from portwatch.policy.words.labels import labels_disjoint, labels_include
 from portwatch.policy.workload import WITNESSES, Selector
 
 _SEVERAL = ("slice", "image")
@@ -70,6 +71,12 @@ class KeyIndex:
         if is_glob(pattern):
             return self._globs.get(pattern, 0)
         same = self._literals.get(pattern, 0)
+        if self._key == "pod_labels":
+            return same | sum_bits(
+                bits
+                for other, bits in self._literals.items()
+                if labels_include(str(other), pattern)
+            )
         if self._key == "cgroup":
             for path in _ancestors(pattern):
                 same |= self._literals.get(path, 0)
@@ -81,6 +88,12 @@ class KeyIndex:
     def _excluded(self, pattern: str | int, claims: bool, meets: int) -> int:
         if isinstance(pattern, int):
             return self._numbers & ~meets
+        if self._key == "pod_labels":
+            return sum_bits(
+                bits
+                for other, bits in self._literals.items()
+                if labels_disjoint(str(other), str(pattern))
+            )
         if self._key in _SEVERAL or (self._key == "unit" and claims):
             return 0
         literal = not is_glob(pattern)
@@ -105,7 +118,11 @@ class KeyIndex:
 
     def _is_alone(self, name: str) -> bool:
         """Return whether what has this name has no other name under the key."""
-        return self._key not in _SEVERAL and not self._is_id(name) and name not in self._shared
+        return (
+            self._key not in (*_SEVERAL, "pod_labels")
+            and not self._is_id(name)
+            and name not in self._shared
+        )
 
     def _is_id(self, word: str) -> bool:
         return self._key == "container" and is_id_prefix(word)

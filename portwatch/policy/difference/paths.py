@@ -16,7 +16,7 @@ from portwatch.policy.words.glob_automata import Letters
 from portwatch.policy.words.globs import canonical_path, components, is_glob, match_name
 from portwatch.policy.words.places import place_of
 from portwatch.policy.words.systemd import user_of_manager, walk_units
-from portwatch.policy.workload import KnownContainer, Selector
+from portwatch.policy.workload import POD_KEYS, KnownContainer, Selector
 
 MAX_LOOKS = 20_000
 """How many paths are looked at, once."""
@@ -35,7 +35,7 @@ _ID = (Letters(_HEX),) * 64
 _POD_DIRECTORIES = ("kubepods", "burstable")
 _TELLING = frozenset((*_POD_DIRECTORIES, "besteffort", "libpod_parent"))
 _OF_UNITS = ("unit", "slice")
-_OF_CONTAINERS = ("container", "image", "pod")
+_OF_CONTAINERS = ("container", "image", *POD_KEYS)
 
 
 class Patience:
@@ -102,6 +102,7 @@ def _likeness(
         place.user_unit is None,
         place.container is None,
         place.pod is None,
+        place.holds_pods,
         place.is_claimed,
         path[-1] if path and path[-1] in _TELLING else None,
         *(walk.state(path) for walk in walks),
@@ -159,7 +160,7 @@ def _components(selectors: Sequence[Selector]) -> Iterator[str]:
     if given & {"cgroup", *_OF_UNITS, *_OF_CONTAINERS}:
         yield from words(ANY_NAME, tuple(map(View, globs))).values()
         yield from literals
-    if "pod" in given:
+    if given & set(POD_KEYS):
         yield from _POD_DIRECTORIES
         yield from _pods(_patterns(selectors, "pod"), globs)
     ids = tuple(word for word in _patterns(selectors, "container") if is_id_prefix(word))

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from portwatch.policy.difference.paths import VERIFIED, Patience, paths
-from portwatch.policy.difference.words import ANY_NAME, View, example_of, words
+from portwatch.policy.difference.pods import EXAMPLE_UID, pods, typical_pod
+from portwatch.policy.difference.words import ANY_NAME, Undecided, View, example_of, words
 from portwatch.policy.tables.compile import Accounts
 from portwatch.policy.tables.subject_classes import SubjectClasses
 from portwatch.policy.words.globs import components, match_name
 from portwatch.policy.words.images import image_names
-from portwatch.policy.workload import MAX_ID, KnownContainer, Selector, Subject
+from portwatch.policy.workload import MAX_ID, POD_KEYS, KnownContainer, Selector, Subject
 
+OF_CONTAINERS = frozenset(("container", "image", *POD_KEYS))
 MAX_IMAGE_SETS = 256
+MAX_CONTAINERS = 16_384
 _DIGEST = "sha256:" + "0" * 64
 
 
@@ -61,11 +64,14 @@ def typical(selector: Selector, accounts: Accounts) -> Subject:
     path = list(_filled(selector.cgroup[:1]))
     path += map(example_of, selector.slice or (("system.slice",) if selector.unit else ()))
     path += map(example_of, selector.unit[:1])
-    path += [f"kubepods-pod{example_of(uid)}.slice" for uid in selector.pod[:1]]
     container = None
-    if selector.container or selector.image or selector.pod:
+    if any(getattr(selector, key) for key in POD_KEYS):
+        uid = example_of(selector.pod[0]) if selector.pod else EXAMPLE_UID
+        path.append(f"kubepods-pod{uid.replace('-', '_')}.slice")
+    if any(getattr(selector, key) for key in OF_CONTAINERS):
         name = example_of(selector.container[0]) if selector.container else None
-        container = KnownContainer(name, tuple(map(example_of, selector.image)), is_verified=True)
+        images = tuple(map(example_of, selector.image))
+        container = KnownContainer(name, images, is_verified=True, pod=typical_pod(selector))
     who = Subject("/" + "/".join(path), container=container)
     return _with_accounts(
         who, _account(selector.user, accounts.users), _account(selector.group, accounts.groups)
@@ -107,7 +113,7 @@ def _place(
     forever = [
         classes.bits_of(selector).cgroup
         for selector in failing
-        if not {"container", "image", "pod"} & set(selector.given_keys)
+        if not OF_CONTAINERS & set(selector.given_keys)
     ]
 
     def is_dead(path: str) -> bool:
@@ -130,14 +136,17 @@ def _all_meet(masks: tuple[int, ...], bits: int) -> bool:
 
 def _containers(selectors: Sequence[Selector]) -> list[KnownContainer | None]:
     given = {key for selector in selectors for key in selector.given_keys}
-    if not given & {"container", "image", "pod"}:
+    if not given & OF_CONTAINERS:
         return [None]
     names = _patterns(selectors, "container")
     called = [None, *words(ANY_NAME, tuple(map(View, names))).values()] if names else [None]
     images = list(_image_sets(_patterns(selectors, "image")))
+    known = list(pods(selectors))
+    if len(called) * len(images) * len(known) > MAX_CONTAINERS:
+        raise Undecided
     return [None, VERIFIED] + [
-        KnownContainer(name, image, is_verified)
-        for is_verified, name, image in product((True, False), called, images)
+        KnownContainer(name, image, is_verified, pod)
+        for is_verified, name, image, pod in product((True, False), called, images, known)
     ]
 
 

@@ -16,7 +16,7 @@ from portwatch.policy.learn.bind import SeenBind
 from portwatch.policy.learn.constraints import LearnedConstraint, learn
 from portwatch.policy.learn.insertion import END, Insertion, inserted
 from portwatch.policy.lint.local_ports import LocalPorts
-from portwatch.policy.model import Mode, Policy
+from portwatch.policy.model import UNKNOWN_PODS, Constraint, Mode, Policy
 from portwatch.policy.reading import Endpoint, judge, read
 from portwatch.policy.source.load import parse_policy
 from portwatch.policy.tables.compile import Accounts
@@ -84,20 +84,20 @@ class _Readers:
     def __init__(self, policy: Policy, known: AccountNames) -> None:
         self._policy = policy
         self._known = known
-        self._numbers = {one.name: number for number, one in enumerate(policy.constraints)}
+        self._numbers = {one.name: number for number, one in enumerate(_written(policy))}
         self._seen_by: dict[Subject, Policy] = {}
 
     def lacks(self, bind: SeenBind) -> int | None:
         """The constraint that is too short for it, END where none speaks of it; None where it is
-        allowed, or denied by a list."""
+        allowed, or denied by a list or for want of knowing the pod."""
         subject, policy = self._view(bind)
         endpoint = _endpoint(bind)
         said = read(policy, subject, endpoint).would_be
         if said is not None:
             too_short = said.effect == "deny" and said.cause == "otherwise"
-            return self._numbers[said.constraint.name] if too_short else None
+            return self._numbers.get(said.constraint.name) if too_short else None
         if endpoint.lists_only:  # let through now, and not what then listens on the picked port
-            ends = (one for one in policy.constraints if one.otherwise == "deny")
+            ends = (one for one in _written(policy) if one.otherwise == "deny")
             return next((self._numbers[one.name] for one in ends), END)
         return END
 
@@ -117,6 +117,11 @@ class _Readers:
         return subject, self._seen_by[subject]
 
 
+def _written(policy: Policy) -> list[Constraint]:
+    """The constraints that stand in the text: those among which something can be put."""
+    return [one for one in policy.constraints if one.name != UNKNOWN_PODS]
+
+
 def _endpoint(bind: SeenBind) -> Endpoint:
     return Endpoint(bind.protocol, bind.port, bind.address)
 
@@ -124,5 +129,5 @@ def _endpoint(bind: SeenBind) -> Endpoint:
 def _own_mode(policy: Policy, where: int) -> Mode | None:
     """What an added constraint has to say: the mode of the one that it stands before; at the end it
     only records, whatever the rest does."""
-    mode = "record" if where == END else policy.constraints[where].mode
+    mode = "record" if where == END else _written(policy)[where].mode
     return None if mode == policy.mode else mode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from portwatch.policy.learn.constraints import Learned, LearnedConstraint, LearnedEntry
 from portwatch.policy.learn.workload import LearnedWorkload
@@ -108,7 +109,15 @@ def scalar(value: str | int) -> str:
 
 
 def _selector(workload: LearnedWorkload) -> str:
-    return "{" + ", ".join(f"{key}: {scalar(value)}" for key, value in workload.keys) + "}"
+    return _mapping(workload.selector)
+
+
+def _mapping(keys: Mapping[str, Any]) -> str:
+    parts = (
+        f"{key}: {_mapping(value) if isinstance(value, dict) else scalar(value)}"
+        for key, value in keys.items()
+    )
+    return "{" + ", ".join(parts) + "}"
 
 
 def _below(workload: LearnedWorkload) -> str:

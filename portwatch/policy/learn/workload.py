@@ -1,6 +1,7 @@
 """Whose bind it was, as the narrowest selector that will mean the same workload tomorrow.
 
-A container goes by its name, else its image, else its pod; then the unit; a cgroup by its path.
+A pod that is known goes by its labels; a container by its name, else its image, else its pod's
+uid; then the unit; a cgroup by its path.
 What is only claimed below a unit has that unit, or its user, beside it (workload.WITNESSES).
 """
 
@@ -12,16 +13,32 @@ from typing import NamedTuple
 
 from portwatch.policy.words.containers import SHORT_ID
 from portwatch.policy.words.globs import components
+from portwatch.policy.words.labels import labels_text
 from portwatch.policy.words.places import Place, place_of
 from portwatch.policy.words.systemd import user_of_manager
-from portwatch.policy.workload import KnownContainer
+from portwatch.policy.workload import KnownContainer, KnownPod
 
 Keys = tuple[tuple[str, str | int], ...]
 
 _SESSION = re.compile(r"session-[0-9a-z]+\.scope", re.ASCII)
 _SPECIAL = re.compile(r"[*?\[]")
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
-_RANKS = {"container": 0, "image": 1, "pod": 2, "unit": 3, "cgroup": 6}
+_RANKS = {
+    "pod_labels": -2,
+    "pod_name": -1,
+    "container": 0,
+    "image": 1,
+    "pod": 2,
+    "unit": 3,
+    "cgroup": 6,
+}
+_OF_ONE_POD = re.compile(
+    r".*(?:-hash|pod-template-generation|/pod-name|/pod-index|controller-uid|job-name|job-completion-"
+    r"index)",
+    re.ASCII,
+)
+"""Labels that a controller gives, and that the next pod of the same workload has otherwise."""
+
 _USER_UNIT = 4  # after the system's of that name, which may run as that user
 _MANAGER = 5  # a user's manager is above all of that user's units
 _ONE_CGROUP = 7
@@ -48,6 +65,15 @@ class LearnedWorkload(NamedTuple):
         """The pattern it goes by."""
         return str(self.keys[0][1])
 
+    @property
+    def selector(self) -> dict[str, str | int | dict[str, str | int]]:
+        """The keys as a policy has them: those of a pod stand together."""
+        found: dict[str, str | int | dict[str, str | int]] = {}
+        of_pod = {key[4:]: value for key, value in self.keys if key.startswith("pod_")}
+        if of_pod:
+            found["pod"] = of_pod
+        return found | {key: value for key, value in self.keys if not key.startswith("pod_")}
+
     def called(self, pattern: str) -> LearnedWorkload:
         """The same by another pattern."""
         return self._replace(keys=((self.key, pattern), *self.keys[1:]))
@@ -65,9 +91,11 @@ def workload_of(
     """Who that is; None where no selector could say it."""
     place = place_of(cgroup)
     contained = _contained(place, container)
-    if contained is not None:
-        believed = not place.is_claimed or (container is not None and container.is_verified)
-        beside: Keys = () if believed else (("unit", pattern_of(place.unit or "")),)
+    believed = not place.is_claimed or (container is not None and container.is_verified)
+    beside: Keys = () if believed else (("unit", pattern_of(place.unit or "")),)
+    if place.pod is not None and container is not None and container.pod is not None:
+        found = _pod(container.pod, beside)
+    elif contained is not None:
         found = LearnedWorkload(_RANKS[contained[0]], 0, (contained, *beside))
     elif place.unit is not None:
         found = _unit(place, place.unit, uid, user)
@@ -105,6 +133,14 @@ _FAMILIES: Mapping[str, tuple[re.Pattern[str], ...]] = {
     "container": (_REPLICA,),
     "cgroup": (_TEMPLATE, _REPLICA_UNIT, _REPLICA),
 }
+
+
+def _pod(pod: KnownPod, beside: Keys) -> LearnedWorkload:
+    """More labels come first: fewer of them may mean the same pod."""
+    labels = [pair for pair in pod.labels if not _OF_ONE_POD.fullmatch(pair[0])]
+    name = ("pod_labels", labels_text(labels)) if labels else ("pod_name", pod.name)
+    keys = (name, ("pod_namespace", pod.namespace), *beside)
+    return LearnedWorkload(_RANKS[name[0]], len(labels), keys)
 
 
 def _contained(place: Place, container: KnownContainer | None) -> tuple[str, str] | None:

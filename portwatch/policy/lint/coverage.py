@@ -49,6 +49,9 @@ class Coverage:
     def _add(self, selector: Selector, bit: int) -> None:
         """Under one key: whatever implies a selector has that key, and names that it matches."""
         key = selector.given_keys[0]
+        if key == "pod_labels":  # one selector may hold what another means with no word in common
+            self._general |= bit
+            return
         for pattern in getattr(selector, key):
             if key == "cgroup":
                 self._paths.add(pattern, bit)

@@ -10,6 +10,7 @@ from portwatch.policy.model import Constraint
 from portwatch.policy.selector_relations import alternatives, implies
 from portwatch.policy.words.addresses import V4_WILDCARD, V6_WILDCARD
 from portwatch.policy.words.port_text import Span, coalesced, range_text
+from portwatch.policy.workload import POD_KEYS
 
 SHARED = "shared-ports"
 MANY_PORTS = 10_000
@@ -18,7 +19,7 @@ MANY_PORTS = 10_000
 MANY_OTHERS = 4
 """How many of those that share are looked for, one more than are named."""
 
-_OWN_NETWORK = ("container", "image", "pod")
+_OWN_NETWORK = ("container", "image", *POD_KEYS)
 
 
 def shared_ports(reach: Reach) -> Iterator[Finding]:

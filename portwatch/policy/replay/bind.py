@@ -10,7 +10,7 @@ from portwatch.policy.decide import Endpoint
 from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.words.places import place_of
 from portwatch.policy.words.ports import PROTOCOLS
-from portwatch.policy.workload import MAX_ID, KnownContainer
+from portwatch.policy.workload import MAX_ID, KnownContainer, KnownPod
 
 KINDS = ("bind", "violation")
 VERDICTS = ("allowed", "denied", "recorded")
@@ -109,16 +109,31 @@ def _address(text: str) -> Address:
 
 
 def _container(workload: Mapping[str, Any], cgroup: str | None) -> KnownContainer | None:
-    """What its engine said; `claimed` says that this was no proof."""
-    told = workload.get("container")
-    if cgroup is None or not isinstance(told, dict):
+    """What its engine said (`claimed`: that this was no proof), and what was known of its pod."""
+    if cgroup is None:
         return None
+    pod = _pod(workload.get("pod"))
+    told = workload.get("container")
+    told = told if isinstance(told, dict) else {}
     name = _text(told, "name")
     images = tuple(filter(None, (_text(told, "image"), _text(told, "image_id"))))
     if name is None and not images:
-        return None
+        return KnownContainer(pod=pod) if pod else None
     is_verified = place_of(cgroup).is_claimed and not told.get("claimed")
-    return KnownContainer(name, images, is_verified)
+    return KnownContainer(name, images, is_verified, pod)
+
+
+def _pod(told: object) -> KnownPod | None:
+    """What the API server said: its account, too, which an engine does not tell."""
+    if not isinstance(told, dict):
+        return None
+    uid, account = _text(told, "uid"), _text(told, "service_account")
+    namespace, name = _text(told, "namespace"), _text(told, "name")
+    labels = told.get("labels", {})
+    if not (uid and account and namespace and name and isinstance(labels, dict)):
+        return None
+    pairs = sorted((str(key), str(value)) for key, value in labels.items())
+    return KnownPod(uid, namespace, name, tuple(pairs), account)
 
 
 def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:

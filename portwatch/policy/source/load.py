@@ -10,13 +10,19 @@ from typing import Any
 from portwatch.digest import sha256
 from portwatch.errors import UsageError
 from portwatch.policy.catalog.use import STORED_CATALOG, CatalogUse, own_sets
-from portwatch.policy.model import DEFAULT_NAME, MAX_CONSTRAINTS, Constraint, Policy
+from portwatch.policy.model import (
+    DEFAULT_NAME,
+    MAX_CONSTRAINTS,
+    UNKNOWN_PODS,
+    Constraint,
+    Policy,
+)
 from portwatch.policy.source.files import read_files
 from portwatch.policy.source.merge import Merged, Spot, merge
 from portwatch.policy.source.problems import Problems, quote
 from portwatch.policy.source.resolve import Resolver
 from portwatch.policy.words.names import NAME, NAME_RULE
-from portwatch.policy.workload import Workload
+from portwatch.policy.workload import Selector, Workload
 
 
 def load_policy(path: Path) -> Policy:
@@ -78,13 +84,15 @@ def _hash(texts: Sequence[str | bytes]) -> str:
 
 def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
     settings = merged.settings
-    if len(merged.constraints) > MAX_CONSTRAINTS:
-        count = len(merged.constraints)
+    unknown_pods = _unknown_pods(merged)
+    constraints = [unknown_pods] if unknown_pods else []
+    room = MAX_CONSTRAINTS - len(constraints)
+    if len(merged.constraints) > room:
+        count = len(merged.constraints) + len(constraints)
         message = f"{count:,} constraints; a policy has at most {MAX_CONSTRAINTS:,}"
-        merged.report(merged.constraints[MAX_CONSTRAINTS], message)
-    names: dict[str, Spot] = {}
-    constraints = []
-    for spot in merged.constraints[:MAX_CONSTRAINTS]:
+        merged.report(merged.constraints[room], message)
+    names = {UNKNOWN_PODS: merged.spots["pods"]} if unknown_pods else {}
+    for spot in merged.constraints[:room]:
         _check_name(merged, spot.at("name") if "name" in spot.value else None, names)
         constraints.append(_constraint(merged, resolver, spot))
     workloads = tuple(
@@ -100,6 +108,25 @@ def _build(merged: Merged, resolver: Resolver, source: str) -> Policy:
         source=source,
         sha256="",
         reason=settings.get("reason"),
+    )
+
+
+def _unknown_pods(merged: Merged) -> Constraint | None:
+    """Return what `pods: {unknown: …}` stands for: the first constraint, in the file's mode."""
+    settings, spot = merged.settings, merged.spots.get("pods")
+    if spot is None or "unknown" not in spot.value:
+        return None
+    line, column = spot.document.place(spot.path)
+    return Constraint(
+        name=UNKNOWN_PODS,
+        mode=settings.get("mode", "record"),
+        errno=settings.get("errno", "EACCES"),
+        reason=settings.get("reason") or "nothing is known of this pod yet",
+        subject_for=(Selector(pod_known=("false",)),),
+        otherwise=spot.value["unknown"],
+        file=spot.document.name,
+        line=line,
+        column=column,
     )
 
 

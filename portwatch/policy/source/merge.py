@@ -14,7 +14,7 @@ from portwatch.policy.source.problems import Problems, quote
 from portwatch.policy.source.shape import report_shape
 
 KINDS = ("ports", "addresses", "workloads")
-_ONCE = ("version", "mode", "default", "errno", "reason")
+_ONCE = ("version", "mode", "default", "errno", "reason", "pods")
 
 BAD = object()
 """Stands in a list where an item of the wrong shape was."""
@@ -48,7 +48,7 @@ class Spot:
 
 @dataclass(slots=True)
 class Merged:
-    """What all files say together, still as plain data.
+    """What all files say together, still as plain data; `spots` is where the settings stand.
 
     `damaged` holds the paths of mappings that lost a key to a shape error; `broken` the
     names whose definition did not survive.
@@ -56,6 +56,7 @@ class Merged:
 
     problems: Problems
     settings: dict[str, Any] = field(default_factory=dict)
+    spots: dict[str, Spot] = field(default_factory=dict)
     definitions: dict[str, dict[str, Spot]] = field(default_factory=lambda: {k: {} for k in KINDS})
     broken: dict[str, set[str]] = field(default_factory=lambda: {k: set() for k in KINDS})
     constraints: list[Spot] = field(default_factory=list)
@@ -101,6 +102,7 @@ def _add(merged: Merged, document: Document, seen: dict[str, Spot]) -> None:
                 merged.report(spot, f"{quote(key)} is already set at {first}", key=True)
             else:
                 merged.settings[key] = spot.value
+                merged.spots[key] = spot
         seen.setdefault(key, spot)
     if define := root.get("define"):
         for kind in KINDS:

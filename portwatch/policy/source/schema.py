@@ -13,14 +13,15 @@ import msgspec.json
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from portwatch.policy.model import Acceptable, Default, Errno, Mode, NetworkScope, Otherwise
+from portwatch.policy.words.labels import Operator
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
 PortWord: TypeAlias = Annotated[
     Annotated[int, Meta(ge=1, le=65535)] | Text,
     Meta(
         title="Port word",
-        description="8080, 8000-8099, 8000-8099/tcp, all, privileged, ephemeral, a defined name, "
-        "or catalog:NAME",
+        description="8080, 8000-8099, 8000-8099/tcp, all, privileged, ephemeral, declared, a "
+        "defined name, or catalog:NAME",
         examples=[8080, "8000-8099/tcp", "ephemeral", "catalog:etcd"],
     ),
 ]
@@ -38,18 +39,43 @@ Globs: TypeAlias = Text | Annotated[list[Text], Meta(min_length=1)]
 Accounts: TypeAlias = AccountWord | Annotated[list[AccountWord], Meta(min_length=1)]
 
 
-class PodSpec(Struct, forbid_unknown_fields=True):
-    """A Kubernetes pod."""
+class ExpressionSpec(Struct, forbid_unknown_fields=True):
+    """One of a Kubernetes selector's matchExpressions."""
 
-    uid: Annotated[Text | UnsetType, Meta(description="The pod's uid")] = UNSET
-    namespace: Annotated[Text | UnsetType, Meta(description="Glob over the namespace")] = UNSET
-    name: Annotated[Text | UnsetType, Meta(description="Glob over the pod's name")] = UNSET
+    key: Annotated[Text, Meta(description="The label's key")]
+    operator: Annotated[Operator, Meta(description="How its value is held against `values`")]
+    values: Annotated[list[str] | UnsetType, Meta(description="For In and NotIn")] = UNSET
+
+
+class PodSpec(Struct, forbid_unknown_fields=True, rename="camel"):
+    """Kubernetes pods: all that is given has to match."""
+
+    uid: Annotated[Globs | UnsetType, Meta(description="The pod's uid")] = UNSET
+    namespace: Annotated[Globs | UnsetType, Meta(description="Glob over the namespace")] = UNSET
+    name: Annotated[Globs | UnsetType, Meta(description="Glob over the pod's name")] = UNSET
     labels: Annotated[
-        dict[str, str] | UnsetType, Meta(description="Labels that all have to be there")
+        Text | dict[str, str | list[str]] | UnsetType,
+        Meta(
+            description="Labels that all have to be there, {app: api, tier: [web, api]}, or a "
+            "selector as `kubectl get -l` takes it",
+            examples=["app=api,tier in (web,api),!legacy"],
+        ),
+    ] = UNSET
+    match_labels: Annotated[
+        dict[str, str] | UnsetType,
+        Meta(description="As in a Kubernetes podSelector"),
+    ] = UNSET
+    match_expressions: Annotated[
+        Annotated[list[ExpressionSpec], Meta(min_length=1)] | UnsetType,
+        Meta(description="As in a Kubernetes podSelector"),
     ] = UNSET
     service_account: Annotated[
-        Text | UnsetType, Meta(description="Glob over the service account")
-    ] = field(default=UNSET, name="service-account")
+        Globs | UnsetType, Meta(description="Glob over the service account")
+    ] = UNSET
+    known: Annotated[
+        bool | UnsetType,
+        Meta(description="false: pods that the API server has not told of yet; true: all others"),
+    ] = UNSET
 
 
 class SelectorSpec(Struct, forbid_unknown_fields=True):
@@ -70,7 +96,7 @@ class SelectorSpec(Struct, forbid_unknown_fields=True):
     ] = UNSET
     pod: Annotated[
         Globs | PodSpec | UnsetType,
-        Meta(description="Kubernetes pod, by uid or by its cgroup path"),
+        Meta(description="Kubernetes pods by name, labels and more, or by uid or cgroup path"),
     ] = UNSET
     cgroup: Annotated[
         Globs | UnsetType,
@@ -146,6 +172,18 @@ class ConstraintSpec(Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class PodsSpec(Struct, forbid_unknown_fields=True):
+    """What holds for Kubernetes pods as such."""
+
+    unknown: Annotated[
+        Default,
+        Meta(
+            description="deny: a pod of which nothing is known yet may not bind; allow: it may, "
+            "whatever the constraints say; where absent, those that do not ask for it decide"
+        ),
+    ]
+
+
 class PolicySpec(Struct, forbid_unknown_fields=True):
     """Which workload may bind which port."""
 
@@ -166,6 +204,7 @@ class PolicySpec(Struct, forbid_unknown_fields=True):
     reason: Annotated[
         Text | UnsetType, Meta(description="The reason of constraints without their own")
     ] = UNSET
+    pods: Annotated[PodsSpec | UnsetType, Meta(description="Pods that are not known yet")] = UNSET
     define: Annotated[DefineSpec | UnsetType, Meta(description="Names for reuse")] = UNSET
     constraints: Annotated[list[ConstraintSpec] | UnsetType, Meta(description="Tried in order")] = (
         UNSET
@@ -173,7 +212,7 @@ class PolicySpec(Struct, forbid_unknown_fields=True):
 
 
 _ENUMERATIONS = [
-    get_args(kind) for kind in (Mode, Default, Errno, Otherwise, NetworkScope, Acceptable)
+    get_args(kind) for kind in (Mode, Default, Errno, Otherwise, NetworkScope, Acceptable, Operator)
 ]
 
 

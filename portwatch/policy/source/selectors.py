@@ -6,21 +6,16 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from portwatch.policy.source.pods import read_pods, values_of
 from portwatch.policy.source.problems import quote
-from portwatch.policy.words.containers import is_pod_uid
 from portwatch.policy.words.globs import components
-from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import MAX_ID, Selector
 
 if TYPE_CHECKING:
     from portwatch.policy.source.merge import Merged, Spot
 
 _ACCOUNT_NUMBER = re.compile(r"[0-9]+", re.ASCII)
-_POD_GLOB = re.compile(r"[0-9a-f*?!\[\]^-]*[*?\[][0-9a-f*?!\[\]^-]*", re.ASCII)
 _SUFFIXES = {"unit": "service", "slice": "slice"}
-_NO_NAMES_OF_PODS = (
-    "this portwatch does not ask Kubernetes, and knows a pod by its uid or its cgroup path only"
-)
 
 
 def read_selector(spot: Spot, merged: Merged) -> Selector | None:
@@ -35,24 +30,17 @@ def read_selector(spot: Spot, merged: Merged) -> Selector | None:
         "image": _bad_image,
         "cgroup": _bad_path,
     }
-    fields: dict[str, Any] = {"pod": _pods(spot, merged)}
+    fields: dict[str, Any] = read_pods(spot, merged)
     for key, bad in checks.items():
-        values = _values(spot, key)
+        values = values_of(spot, key)
         fields[key] = tuple(str(value.value) for value in values)
         for value in values:
             message = bad(value.value)
             if message:
                 merged.report(value, message)
     for key in ("user", "group"):
-        fields[key] = _accounts(_values(spot, key), merged)
+        fields[key] = _accounts(values_of(spot, key), merged)
     return Selector(**fields)
-
-
-def _values(spot: Spot, key: str) -> list[Spot]:
-    value = spot.get(key)
-    if value is None:
-        return []
-    return value.items() if isinstance(value.value, list) else [value]
 
 
 def _bad_systemd_name(key: str, name: str) -> str | None:
@@ -83,38 +71,6 @@ def _bad_path(pattern: str) -> str | None:
     if any("**" in part and part != "**" for part in components(pattern)):
         return "`**` stands alone between slashes, as in `/ci/**` or `/**/build-*`"
     return None
-
-
-def _pods(spot: Spot, merged: Merged) -> tuple[str, ...]:
-    """Return the uids, or globs over them, that are meant: a path is that of its pod's uid."""
-    found = []
-    for value in _values(spot, "pod"):
-        if isinstance(value.value, dict):
-            for key in value.value:
-                if key != "uid":
-                    merged.report(value.at(key), _NO_NAMES_OF_PODS)
-            value = value.get("uid") or value
-        if isinstance(value.value, str):
-            uid = _pod_uid(value.value)
-            if uid is None:
-                merged.report(value, _bad_pod(value.value))
-            else:
-                found.append(uid)
-        elif value.value == {} and (value.document.name, value.path) not in merged.damaged:
-            merged.report(value, "the selector is empty; give the pod's `uid`")
-    return tuple(found)
-
-
-def _pod_uid(text: str) -> str | None:
-    if text.startswith("/"):
-        return place_of(text).pod
-    return text if is_pod_uid(text) or _POD_GLOB.fullmatch(text) else None
-
-
-def _bad_pod(text: str) -> str:
-    if text.startswith("/"):
-        return f"{quote(text)} is no pod's cgroup: the kubelet's are `…/podUID` or `…-podUID.slice`"
-    return f"{quote(text)} is no pod's uid: {_NO_NAMES_OF_PODS}"
 
 
 def _accounts(values: list[Spot], merged: Merged) -> tuple[str | int, ...]:

@@ -27,9 +27,12 @@ _EXPECTED = {
     "except": _WORKLOAD,
     "user": "a name or uid, or a list of them",
     "group": "a name or gid, or a list of them",
-    "pod": "a name or a mapping",
+    "pod": "a uid, or a mapping such as {namespace: shop, labels: {app: api}}",
+    "pods": "a mapping, such as {unknown: deny}",
+    "known": "true or false",
+    "matchExpressions": "a list, such as [{key: app, operator: In, values: [api]}]",
     "accept": "a list of findings, such as [shared-ports]",
-    "labels": "a mapping of text to text",
+    **dict.fromkeys(("labels", "matchLabels"), "labels, such as {app: api}"),
     "ports": _PORTS,
     "includes": "a list of names of sets",
     "extends": "true or false",
@@ -108,6 +111,8 @@ def _explain(misfit: Misfit, problems: Problems) -> ShapeError:
         meant = problems.did_you_mean(str(value), misfit.fitting)
         meant = meant or f"; it is {_any_of(misfit.fitting)}"
         what = f"unknown {key} {quote(value)}"
+        if path == ("pods", "unknown"):
+            what = f"{quote(value)} is nothing that can be said of unknown pods"
         if "accept" in path:
             what = f"{quote(value)} is no finding that can be accepted"
         return path, f"{what}{meant}", False
@@ -137,6 +142,8 @@ def _expected(path: Path) -> str:
         return "a mapping of names"
     if path[0] == "define" and len(path) == 3:
         return _DEFINED.get(str(above), "something else")
+    if above in ("labels", "matchLabels"):
+        return "text: put it in quotes"
     if isinstance(key, int):
         named = path[1] if path[0] == "define" and len(path) == 4 else above
         return _ITEM_EXPECTED.get(str(named), "text")

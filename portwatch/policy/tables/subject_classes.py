@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from portwatch.policy.words.containers import is_id_prefix
 from portwatch.policy.words.globs import (
@@ -18,8 +19,10 @@ from portwatch.policy.words.globs import (
     literal_prefix,
     match_name,
 )
+from portwatch.policy.words.labels import labels_of, match_labels, parse_selector
 from portwatch.policy.workload import (
     CGROUP_KEYS,
+    OF_API_SERVER,
     WITNESSES,
     KnownContainer,
     Selector,
@@ -60,6 +63,38 @@ class NameIndex:
         if len(self._memo) >= _MEMO_LIMIT:
             self._memo.clear()
         self._memo[name] = bits
+        return bits
+
+
+class LabelIndex:
+    """Many label selectors, matched at once: by a value that they ask for, the rest in turn."""
+
+    def __init__(self) -> None:
+        self._by_value: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        self._others: list[tuple[str, int]] = []
+        self._memo: dict[str, int] = {}
+
+    def add(self, pattern: str, bit: int) -> None:
+        """Set `bit` in the bitmap of all labels that the selector `pattern` means."""
+        wanted = next((one for one in parse_selector(pattern) if one.operator == "In"), None)
+        if wanted is None:
+            self._others.append((pattern, bit))
+            return
+        for value in wanted.values:
+            self._by_value.setdefault((wanted.key, value), []).append((pattern, bit))
+
+    def match(self, labels: str) -> int:
+        """Return the bits of all selectors that mean these labels."""
+        known = self._memo.get(labels)
+        if known is not None:
+            return known
+        likely = (self._by_value.get(pair, ()) for pair in labels_of(labels).items())
+        bits = 0
+        for pattern, bit in (*self._others, *chain.from_iterable(likely)):
+            bits |= bit if match_labels(pattern, labels) else 0
+        if len(self._memo) >= _MEMO_LIMIT:
+            self._memo.clear()
+        self._memo[labels] = bits
         return bits
 
 
@@ -127,7 +162,7 @@ class CgroupPredicates:
 
     def __init__(self) -> None:
         self._bits: dict[tuple[str, bool, str], int] = {}
-        self._names: dict[tuple[str, bool], NameIndex] = {}
+        self._names: dict[tuple[str, bool], NameIndex | LabelIndex] = {}
         self._paths = PathIndex()
         self._memo: dict[tuple[str, KnownContainer | None], int] = {}
 
@@ -137,9 +172,19 @@ class CgroupPredicates:
         return bool(self._bits)
 
     @property
+    def bit_count(self) -> int:
+        """How many predicates there are."""
+        return len(self._bits)
+
+    @property
     def uses_engines(self) -> bool:
         """Whether it matters what the engine says of a container."""
         return any(key in _OF_ENGINES for key, _, _ in self._bits)
+
+    @property
+    def uses_pods(self) -> bool:
+        """Whether it matters what the API server says of a pod."""
+        return any(key in OF_API_SERVER for key, _, _ in self._bits)
 
     def masks(self, selector: Selector) -> tuple[int, ...]:
         """Return a mask for each key of a selector."""
@@ -178,7 +223,8 @@ class CgroupPredicates:
         if key == "cgroup":
             self._paths.add(pattern, bit)
             return
-        self._names.setdefault((key, with_claims), NameIndex()).add(pattern, bit)
+        index = LabelIndex() if key == "pod_labels" else NameIndex()
+        self._names.setdefault((key, with_claims), index).add(pattern, bit)
         if key == "container" and is_id_prefix(pattern):
             self._names.setdefault(("id", with_claims), NameIndex()).add(f"{pattern}*", bit)
 
@@ -229,12 +275,18 @@ class SubjectClasses:
         self.groups = AccountClasses(predicates["group"], groups)
         self.uses_cgroups = self._cgroups.uses_any
         self.uses_engines = self._cgroups.uses_engines
+        self.uses_pods = self._cgroups.uses_pods
         self.uses_users = bool(predicates["user"])
         self.uses_groups = bool(predicates["group"])
 
     def bits_of(self, selector: Selector) -> SelectorBits:
         """Return a selector of the policy as masks."""
         return self._by_selector[selector]
+
+    @property
+    def cgroup_bit_count(self) -> int:
+        """How many bits cgroup_bits() may have."""
+        return self._cgroups.bit_count
 
     def cgroup_bits(self, path: str, container: KnownContainer | None) -> int:
         """Return the bits of the predicates that hold for a cgroup; bounded memo."""

@@ -43,6 +43,9 @@ _POD_SLICE = re.compile(
 _POD_DIRECTORY = re.compile(rf"pod({_POD_UID})", re.ASCII)
 _POD_UID_ALONE = re.compile(_POD_UID, re.ASCII)
 _QUALITIES = ("kubepods", "burstable", "besteffort")
+_PODS_SLICE = re.compile(
+    r"(?:[A-Za-z0-9_.]+-)*kubepods(?:-burstable|-besteffort)?\.slice", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,16 @@ def outermost_pod(parts: Sequence[str]) -> tuple[int, str] | None:
         if uid:
             return index, uid
     return None
+
+
+def holds_pods(parts: Sequence[str]) -> bool:
+    """Return whether a path is one in which the kubelet makes the cgroups of pods, and not one of
+    those."""
+    if not parts:
+        return False
+    last = parts[-1]
+    by_directory = last == "kubepods" or (last in _QUALITIES and parts[-2:-1] == ("kubepods",))
+    return by_directory or _PODS_SLICE.fullmatch(last) is not None
 
 
 def is_id_prefix(text: str) -> bool:

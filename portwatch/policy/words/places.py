@@ -11,7 +11,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from portwatch.policy.words.containers import ContainerId, outermost_container, outermost_pod
+from portwatch.policy.words.containers import (
+    ContainerId,
+    holds_pods,
+    outermost_container,
+    outermost_pod,
+)
 from portwatch.policy.words.globs import components
 from portwatch.policy.words.systemd import user_of_manager, walk_units
 
@@ -23,8 +28,8 @@ class Place:
     """What a cgroup path tells. `unit` and `slices` are the system manager's.
 
     `user_unit` and `user_slices` are claimed by a user's manager. `container` (its own cgroup is
-    `container_cgroup`) and `pod` are, where `is_claimed`: they lie below a unit. `owner_uid`: the
-    user in whose slice or manager it all is, 0 for the machine's own.
+    `container_cgroup`) and `pod` are, where `is_claimed`: they lie below a unit. `holds_pods`: pods
+    begin here. `owner_uid`: the user in whose slice or manager it all is, 0 for the machine's own.
     """
 
     unit: str | None = None
@@ -34,6 +39,7 @@ class Place:
     container: ContainerId | None = None
     container_cgroup: str | None = None
     pod: str | None = None
+    holds_pods: bool = False
     is_claimed: bool = False
     owner_uid: int = 0
 
@@ -60,6 +66,7 @@ def place_of(cgroup_path: str) -> Place:
         container[1] if container else None,
         "/" + "/".join(parts[: container_index + 1]) if container else None,
         pod[1] if pod else None,
+        holds_pods=pod is None and container is None and holds_pods(parts),
         is_claimed=unit is not None and first > unit_index,
         owner_uid=_owner(slices) if manager_uid is None else manager_uid,
     )

@@ -1,0 +1,1 @@
+"""Pods by name and label: where the API server is, and what it told."""

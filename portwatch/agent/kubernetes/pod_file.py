@@ -1,0 +1,113 @@
+"""The pods that were known last, as a file: for the next agent and for commands that end at once.
+
+An agent that starts while the API server is away would otherwise know nobody. Only root writes
+here, and may read it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from portwatch.agent.events.hub import socket_path
+from portwatch.agent.kubernetes.pod_book import PodBook
+from portwatch.node.paths import HostPaths
+
+log = logging.getLogger(__name__)
+
+PATTERN = "pods*.json"
+MAX_BYTES = 64 << 20
+EVERY_SECONDS = 5.0
+CONTACT_SECONDS = 60.0
+
+
+def pods_path(pin_dir: Path) -> Path:
+    """Return where the agent of a pin directory keeps its pods."""
+    events = socket_path(pin_dir)
+    return events.with_name(events.stem.replace("events", "pods") + ".json")
+
+
+@dataclass(frozen=True)
+class KeptPods:
+    """What a file has: `contact_seconds` is when the API server was last heard of, since the epoch,
+    0 for never; a minute more is not told."""
+
+    book: PodBook
+    contact_seconds: float = 0.0
+
+
+def read_pods(path: Path) -> KeptPods | None:
+    """Return what is there; None where there is no such file, or it is another's."""
+    try:
+        with path.open("rb") as opened:
+            if os.fstat(opened.fileno()).st_uid != 0:
+                return None
+            kept = json.loads(opened.read(MAX_BYTES))
+        return KeptPods(PodBook.load(kept["pods"]), float(kept["contact"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        log.warning("ignoring %s: %s", path, err)
+        return None
+
+
+def forget_pods(pin_dir: Path) -> None:
+    """Remove what is kept: nothing is enforced there any more."""
+    pods_path(pin_dir).unlink(missing_ok=True)
+
+
+def pods_of_agents(host: HostPaths) -> PodBook:
+    """Return what the agents of this machine know or knew last."""
+    book = PodBook()
+    try:
+        paths = sorted((host.run / "portwatch").glob(PATTERN))
+    except OSError:
+        return book
+    for path in paths:
+        kept = read_pods(path)
+        for pod in kept.book if kept else ():
+            book.learn(pod)
+    return book
+
+
+class PodFile:
+    """Writes a book now and then, whole or not at all."""
+
+    def __init__(self, path: Path, book: PodBook) -> None:
+        self._path = path
+        self._book = book
+        self._due: float | None = None
+        self._contact = 0.0
+
+    def changed(self) -> None:
+        """There is something to write."""
+        self._due = self._due or time.monotonic() + EVERY_SECONDS
+
+    def tick(self, now: float, contact_seconds: float) -> None:
+        """Write what is due; `now` is monotonic, in seconds."""
+        if contact_seconds - self._contact > CONTACT_SECONDS:
+            self.changed()
+        if self._due is not None and now >= self._due:
+            self.write(contact_seconds)
+
+    def write(self, contact_seconds: float) -> None:
+        """Write it now, if anything has changed."""
+        if self._due is None:
+            return
+        self._due, self._contact = None, contact_seconds
+        kept = {"contact": contact_seconds, "pods": self._book.dump()}
+        text = json.dumps(kept, separators=(",", ":"))
+        beside = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            beside.unlink(missing_ok=True)
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "w") as opened:
+                opened.write(text)
+            beside.replace(self._path)
+        except OSError as err:
+            log.warning("the pods that are known are not kept: %s", err)

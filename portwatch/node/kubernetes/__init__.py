@@ -1,0 +1,1 @@
+"""What the Kubernetes API server says of this node's pods: list and watch, over HTTP."""
