@@ -18,7 +18,7 @@ from pathlib import Path
 
 from committed_queries import ROOT
 from engine_room import EngineRoom, engine_room
-from manifests import KUBERNETES, container, pod_spec, rendered
+from manifests import KUBERNETES, Object, container, pod_spec, rendered
 from podman_engine import SETTINGS
 from product import Done, run_command
 from sandbox import Sandbox
@@ -107,13 +107,13 @@ class Node:
             yield f"--cgroup=/host/cgroup/{self.sandbox.cgroup.name}"
         yield from more
 
-    def _mount(self, volume: dict[str, object], at: str, read_only: bool) -> Iterator[str]:
+    def _mount(self, volume: Object, at: str, read_only: bool) -> Iterator[str]:
         mode = "ro" if read_only else "rw"
         if volume["name"] == "policy":
             yield f"--volume={self.policy}:{at}:{mode}"
-        elif isinstance(volume.get("hostPath"), dict):
+        elif "hostPath" in volume:
             # In the engine's room cgroup2 is where it is on most machines.
-            yield f"--volume={volume['hostPath']['path']}:{at}:{mode}"  # type: ignore[index]
+            yield f"--volume={volume['hostPath']['path']}:{at}:{mode}"
         elif "emptyDir" in volume:
             yield f"--mount=type=tmpfs,destination={at}"
 
