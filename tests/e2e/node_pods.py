@@ -11,14 +11,14 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from committed_queries import ROOT
 from engine_room import EngineRoom, engine_room
-from manifests import KUBERNETES, Object, container, pod_spec, rendered
+from manifests import KUBERNETES, Object, container, pod_spec, rendered, with_components
 from podman_engine import SETTINGS
 from product import Done, run_command
 from sandbox import Sandbox
@@ -48,13 +48,15 @@ class Node:
         assert done.returncode == 0 or not check, f"{done.args}: {done.stdout}{done.stderr}"
         return done
 
-    def run(self, name: str, overlay: str = "base", more: Sequence[str] = ()) -> Done:
+    def run(self, name: str, overlay: str = "base") -> Done:
         """A container of the pod to its end, as an init container is."""
-        return self.podman("run", "--rm", *self._options(name, overlay, more), check=False)
+        options = self._options(rendered(KUBERNETES / overlay), name)
+        return self.podman("run", "--rm", *options, check=False)
 
-    def start(self, name: str) -> None:
-        """A container of the pod, left running under its name."""
-        self.podman("run", "--detach", f"--name={name}", *self._options(name, "base", ()))
+    def start(self, name: str, *components: str) -> None:
+        """A container of the pod, some components added to it, left running under its name."""
+        objects = with_components(self.sandbox.folder, *components)
+        self.podman("run", "--detach", f"--name={name}", *self._options(objects, name))
 
     def newer(self, change: str) -> Node:
         """The same node after a shell command in the image has made another version of it."""
@@ -71,8 +73,7 @@ class Node:
         path = self.room.cgroup.relative_to(find_cgroup2(HostPaths()))
         return f"--cgroup-parent=/{path}"
 
-    def _options(self, name: str, overlay: str, more: Sequence[str]) -> Iterator[str]:
-        objects = rendered(KUBERNETES / overlay)
+    def _options(self, objects: tuple[Object, ...], name: str) -> Iterator[str]:
         one, spec = container(objects, name), pod_spec(objects)
         given = one["securityContext"]
         yield from ("--no-healthcheck", "--cgroupns=private", self.cgroup, "--pull=never")
@@ -105,7 +106,6 @@ class Node:
             yield f"--pin-dir={self.sandbox.pin_dir}"
         if arguments and arguments[0] != "unload":
             yield f"--cgroup=/host/cgroup/{self.sandbox.cgroup.name}"
-        yield from more
 
     def _mount(self, volume: Object, at: str, read_only: bool) -> Iterator[str]:
         mode = "ro" if read_only else "rw"

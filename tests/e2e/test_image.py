@@ -54,6 +54,13 @@ def events(node: Node) -> list[Event]:
     return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
+def listed(port: int) -> bool:
+    """Whether a listener on this port is among the metrics."""
+    return f'port="{port}"' in "".join(
+        line for line in answer("/metrics").splitlines() if line.startswith("portwatch_listeners{")
+    )
+
+
 def pid_of(event: Event) -> int | None:
     """Of the process that an event is about; None where it is about none."""
     pid: int | None = event.get("process", {}).get("pid")
@@ -116,10 +123,22 @@ def test_agent_cannot_attach(here: Node) -> None:
     assert not Path(other).exists()
 
 
-def test_what_listens_on_the_host_is_listed(here: Node) -> None:
-    """The host's own network is looked at with no privilege, since the pod is in it."""
-    eventually(lambda: metric("portwatch_listeners_last_survey_timestamp_seconds"), 30)
-    assert "cannot enter host" not in here.podman("logs", "agent").stderr
+def test_listeners_by_component(here: Node) -> None:
+    """What listens in another network namespace is listed with the component that pays for it with
+    privileges, and the host's own without."""
+    server, on_host = here.sandbox.binder(), here.sandbox.binder(own_network=False)
+    for binder, port in ((server, 9555), (on_host, 9556)):
+        assert binder.bind(port, ADDRESS if binder is on_host else "127.0.0.1", listen=True,
+                           hold=True) == "ok"  # fmt: skip
+    here.podman("restart", "--time=10", "agent")
+    eventually(lambda: listed(9556), 30, "the host's own listener is listed")
+    assert not listed(9555)
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent", "pod-listeners")
+    eventually(lambda: listed(9556) and listed(9555), 30, "both are listed")
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent")
+    eventually(lambda: answer("/readyz"), 30, "the agent is ready")
 
 
 def test_health_check_of_the_image(here: Node) -> None:
