@@ -110,6 +110,16 @@ def test_agent_tells(here: Node) -> None:
     assert told[0]["process"]["comm"].startswith("python")
 
 
+def test_process_is_found_where_the_machine_has_it(here: Node) -> None:
+    """In the container's own cgroup namespace a process's cgroup is called as the machine calls
+    it: the policy is explained for the right workload."""
+    binder = here.sandbox.binder()
+    asked = ("--pid", binder.pid, "--port", "9001/tcp", "--pin-dir", here.sandbox.pin_dir)
+    done = here.podman("exec", "agent", "portwatch", "explain", *asked, check=False)
+    assert f"in {here.sandbox.path}" in done.stdout.splitlines()[0], done.stdout + done.stderr
+    assert "denied by no-such-port" in done.stdout
+
+
 def test_agent_cannot_attach(here: Node) -> None:
     """Whoever is in the agent's container can load and attach no program there."""
     options = ("--pin-dir", here.sandbox.pin_dir)
