@@ -68,6 +68,11 @@ class Node:
         return Node(self.room, self.sandbox, self.policy, self.address, tag)
 
     @property
+    def secret(self) -> Path:
+        """The Secret's directory."""
+        return self.sandbox.folder / "secret"
+
+    @property
     def cgroup(self) -> str:
         """Where containers are, as an option."""
         path = self.room.cgroup.relative_to(find_cgroup2(HostPaths()))
@@ -111,6 +116,8 @@ class Node:
         mode = "ro" if read_only else "rw"
         if volume["name"] == "policy":
             yield f"--volume={self.policy}:{at}:{mode}"
+        elif "secret" in volume:
+            yield f"--volume={self.secret}:{at}:{mode}"
         elif "hostPath" in volume:
             # In the engine's room cgroup2 is where it is on most machines.
             yield f"--volume={volume['hostPath']['path']}:{at}:{mode}"

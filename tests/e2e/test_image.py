@@ -3,15 +3,17 @@ upgraded, and takes its policy from a ConfigMap."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
-import urllib.error
+import ssl
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from binder import Bind
+from certificates import self_signed
 from committed_queries import ROOT
 from config_map import publish
 from node_pods import Node, node
@@ -38,7 +40,7 @@ def answer(path: str) -> str:
     try:
         with urllib.request.urlopen(SITE + path, timeout=5) as page:
             return str(page.read().decode())
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except (OSError, http.client.HTTPException):
         return ""
 
 
@@ -146,6 +148,33 @@ def test_listeners_by_component(here: Node) -> None:
     here.podman("rm", "--force", "--time=10", "agent")
     here.start("agent", "pod-listeners")
     eventually(lambda: listed(9556) and listed(9555), 30, "both are listed")
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent")
+    eventually(lambda: answer("/readyz"), 30, "the agent is ready")
+
+
+def test_tls_by_component(here: Node) -> None:
+    """With the component and a Secret of three files the agent answers by TLS, and only so."""
+    here.secret.mkdir()
+    certificate, key = self_signed(here.secret, "agent", f"IP:{ADDRESS}")
+    key.chmod(0o400)
+    files = {"cert_file": certificate.name, "key_file": key.name}
+    (here.secret / "web.yaml").write_text(json.dumps({"tls_server_config": files}))
+    (here.secret / "web.yaml").chmod(0o400)
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent", "tls")
+    context = ssl.create_default_context(cafile=certificate)
+
+    def by_tls() -> bool:
+        try:
+            url = f"{SITE.replace('http', 'https')}/readyz"
+            with urllib.request.urlopen(url, timeout=5, context=context) as page:
+                return bool(page.status == 200)
+        except OSError:
+            return False
+
+    eventually(by_tls, 30, "the agent is ready")
+    assert not answer("/readyz")
     here.podman("rm", "--force", "--time=10", "agent")
     here.start("agent")
     eventually(lambda: answer("/readyz"), 30, "the agent is ready")
