@@ -83,7 +83,7 @@ def test_container_has_only_what_it_needs(name: str) -> None:
         given["capabilities"].get("add", [])
         == {
             "check": [],
-            "load": ["BPF", "NET_ADMIN", "PERFMON", "SYSLOG", "SYS_RESOURCE"],
+            "load": ["BPF", "NET_ADMIN", "PERFMON", "SYS_RESOURCE"],
             "agent": ["BPF"],
         }[name]
     )
