@@ -88,10 +88,12 @@ class Desk:
         self.published_unread = False
         self.kept: list[list[PublishedSpan]] = []
         tell = self.events.append, self.shared.extend
-        self.runs = SurveyRuns(
-            *("/pins", 9, self.selector, self, *tell, dict, self.begin, self._see),
-            keep=self.kept.append,
-        )
+        self.rewrites_expected = 0
+        hands = *tell, self._expect_rewrites, dict, self.begin, self._see
+        self.runs = SurveyRuns(*("/pins", 9, self.selector, self, *hands), keep=self.kept.append)
+
+    def _expect_rewrites(self) -> None:
+        self.rewrites_expected += 1
 
     def _see(self) -> object:
         """What tells of changes; every time something else, but where a test says so."""
@@ -125,6 +127,16 @@ def reported(policy: str = "p", **more: Any) -> SurveyReport:
         "untold": 0,
     }  # fmt: skip
     return SurveyReport(**(given | more))
+
+
+def test_it_is_told_where_another_may_rewrite_ports(desk: Desk) -> None:
+    """And only where the survey says so."""
+    for rewriters in (False, True):
+        desk.runs.want()
+        desk.runs.tick(1.0)
+        desk.children[-1].end(reported(rewriters=rewriters))
+        desk.serve()
+        assert desk.rewrites_expected == rewriters
 
 
 def test_nothing_is_surveyed_before_it_is_wanted(desk: Desk) -> None:

@@ -27,6 +27,7 @@ from portwatch.agent.survey.report import (
     SurveyRequest,
 )
 from portwatch.agent.survey.survey import Surveyed, survey
+from portwatch.kernel.foreign import chains, others_run_after, own_programs
 from portwatch.kernel.names import OTHER_NAME
 from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
@@ -53,6 +54,7 @@ def report(
     surveyed: list[Surveyed],
     listing: Listing,
     book: ContainerBook,
+    rewriters: bool = False,
 ) -> SurveyReport:
     """Bound what was found to what the request asks for."""
     identity = identity_of(policy)
@@ -84,11 +86,23 @@ def report(
         listing.not_seen,
         list(islice(conflicts, MAX_SHARING)),
         folded,
+        rewriters,
         published_series(listing.published),
         fold_shadowed(shadowed_series(shadowed), request.max_series),
         listing.unread,
         list(spans_of(listing.published)),
     )
+
+
+def are_rewriters(pin_dir: PinDir, cgroup: Path, root: Path) -> bool:
+    """Whether another's program may change what the hooks on a cgroup have judged; True, too, where
+    this process may not look."""
+    try:
+        return others_run_after(chains(cgroup, root), own_programs(pin_dir))
+    except PermissionError:
+        return True
+    except OSError:  # gone: there is nothing to change
+        return False
 
 
 def spans_of(published: Iterable[PublishedPort]) -> Iterator[PublishedSpan]:
@@ -143,6 +157,7 @@ def _work() -> object:
     request = SurveyRequest(**json.load(sys.stdin))
     host = HostPaths()
     tree = CgroupTree(find_cgroup2(host))
+    rewriters = False
     if request.sources:
         policy = LoadedPolicy.parse(request.sources, request.origin, request.mode).policy
         below = request.below
@@ -150,6 +165,7 @@ def _work() -> object:
         pin_dir = PinDir(Path(request.pin_dir))
         policy, _ = policy_in_kernel(pin_dir)
         below = attached_below(pin_dir, tree)
+        rewriters = are_rewriters(pin_dir, tree.mount_point / below.lstrip("/"), tree.mount_point)
     listing = find_listeners()
     if request.containers is None:
         sockets = [parse_engine_socket(text) for text in request.sockets]
@@ -157,7 +173,7 @@ def _work() -> object:
     else:
         book = ContainerBook.load(request.containers)
     surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
-    return asdict(report(request, policy, surveyed, listing, book))
+    return asdict(report(request, policy, surveyed, listing, book, rewriters))
 
 
 if __name__ == "__main__":
