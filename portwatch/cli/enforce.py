@@ -138,10 +138,10 @@ def unload(pin_dir: Path, as_json: bool) -> None:
         socket_path(pin_dir).unlink(missing_ok=True)  # left by an agent that crashed
     with pins.outlived() as ended:
         remove(pins)
-        forget_pods(pin_dir)
         with patience("waiting for the agent to end"):
             if not ended(AGENT_SECONDS):  # who starts it now would find it running
                 click.echo("portwatch: the agent has not ended yet", err=True)
+    forget_pods(pin_dir)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
     elif was_there:

@@ -90,7 +90,7 @@ class Desk:
         tell = self.events.append, self.shared.extend
         self.rewrites_expected = 0
         hands = *tell, self._expect_rewrites, dict, self.begin, self._see
-        self.runs = SurveyRuns(*("/pins", 9, self.selector, self, *hands), keep=self.kept.append)
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *hands, keep=self.kept.append)
 
     def _expect_rewrites(self) -> None:
         self.rewrites_expected += 1

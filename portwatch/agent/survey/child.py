@@ -78,11 +78,11 @@ def report(
         listing.not_seen,
         list(islice(conflicts, MAX_SHARING)),
         folded,
-        rewriters,
         published_series(listing.published),
         fold_shadowed(shadowed_series(shadowed), request.max_series),
         listing.unread,
         list(spans_of(listing.published)),
+        rewriters,
     )
 
 

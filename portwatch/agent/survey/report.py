@@ -58,11 +58,11 @@ class SurveyReport:
     `told` and `events` are of one kind: those told before that violate still, and new ones by
     identity, the denied first. `untold`: more new ones than fit. `not_seen`: what could not be
     looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
-    `folded`: how many series there was no room for. `rewriters`: another's program may change what
-    the hooks have judged, or it could not be seen whether there is one. `published` counts the
-    ports that are taken with no socket, by source and protocol; `shadowed` the sockets that listen
-    on one, bounded too; `unread`: whose rules may not be read. `spans`: the ports themselves, no
-    more than fit the map.
+    `folded`: how many series there was no room for. `published` counts the ports that are taken
+    with no socket, by source and protocol; `shadowed` the sockets that listen on one, bounded too;
+    `unread`: whose rules may not be read. `spans`: the ports themselves, no more than fit the map.
+    `rewriters`: another's program may change what the hooks have judged, or it could not be seen
+    whether there is one.
     """
 
     policy: str
@@ -74,11 +74,11 @@ class SurveyReport:
     not_seen: list[str] = field(default_factory=list)
     sharing: list[dict[str, Any]] = field(default_factory=list)
     folded: int = 0
-    rewriters: bool = False
     published: list[tuple[PublishedSeries, int]] = field(default_factory=list)
     shadowed: list[tuple[ShadowedSeries, int]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     spans: list[PublishedSpan] = field(default_factory=list)
+    rewriters: bool = False
 
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:
