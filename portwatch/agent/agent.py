@@ -105,6 +105,7 @@ class Agent:
         self._host = host or HostPaths()
         self._service = service or ServiceManager()
         self._beside: Sequence[SideWork] = ()
+        self._not_told_apart: frozenset[tuple[str, int]] = frozenset()
         self._signals = Signals(self._want_reload)
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
@@ -192,10 +193,12 @@ class Agent:
     def _renew_where_outgrown(self) -> bool:
         """A port that no pod declared before has no place in the tables: all of them anew, before
         the pod's cgroup is classified by them."""
-        outgrown = self._publisher.is_outgrown
-        if outgrown:
-            self._policy.renew()
-        return outgrown
+        ports = self._publisher.outgrown_by()
+        if ports <= self._not_told_apart:
+            return False
+        self._policy.renew()
+        self._not_told_apart = self._publisher.outgrown_by()  # where they did not fit: not again
+        return True
 
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""

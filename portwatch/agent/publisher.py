@@ -107,13 +107,12 @@ class Publisher:
         self.notice_others()
         return published
 
-    @property
-    def is_outgrown(self) -> bool:
-        """Whether a pod declares a port that the policy's tables do not tell apart from others."""
+    def outgrown_by(self) -> frozenset[tuple[str, int]]:
+        """What pods declare and the policy's tables do not tell apart from other ports."""
         compiled = self.live.compiled if self.live else None
         if compiled is None or not compiled.uses_declared:
-            return False
-        return not self.workloads.book.declared <= compiled.declared.keys()
+            return frozenset()
+        return self.workloads.book.declared - compiled.declared.keys()
 
     def notice_others(self) -> None:
         """Have ports judged again after the bind where another's program may have changed them."""

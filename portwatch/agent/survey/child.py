@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -18,14 +18,8 @@ from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy
-from portwatch.agent.survey.report import (
-    PublishedSeries,
-    PublishedSpan,
-    Series,
-    ShadowedSeries,
-    SurveyReport,
-    SurveyRequest,
-)
+from portwatch.agent.survey.published import fold_shadowed, published_series, spans_of
+from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
 from portwatch.agent.survey.survey import Surveyed, survey
 from portwatch.kernel.foreign import chains, others_run_after, own_programs
 from portwatch.kernel.names import OTHER_NAME
@@ -35,12 +29,10 @@ from portwatch.node.engines.sockets import parse_engine_socket
 from portwatch.node.errand import answer
 from portwatch.node.listeners import Listing, find_listeners
 from portwatch.node.paths import HostPaths
-from portwatch.node.published_ports import PublishedPort
 from portwatch.policy.model import Policy
 
 PICKED_PORT = "ephemeral"
 MAX_SHARING = 200
-MAX_PORTS = 5000  # a third of the map's entries, which each may take
 
 
 def identity_of(policy: Policy) -> str:
@@ -103,38 +95,6 @@ def are_rewriters(pin_dir: PinDir, cgroup: Path, root: Path) -> bool:
         return True
     except OSError:  # gone: there is nothing to change
         return False
-
-
-def spans_of(published: Iterable[PublishedPort]) -> Iterator[PublishedSpan]:
-    """The ports by network and IP version, of which together no more than MAX_PORTS."""
-    room = MAX_PORTS
-    for one in published:
-        rule = one.rule
-        for family in rule.families:
-            last = min(rule.last, rule.first + room - 1)
-            if last < rule.first:
-                return
-            room -= last - rule.first + 1
-            yield one.network, rule.protocol, family, rule.address or "", rule.first, last
-
-
-def published_series(published: Iterable[PublishedPort]) -> list[tuple[PublishedSeries, int]]:
-    """Ports by who published them, and protocol."""
-    counts: Counter[PublishedSeries] = Counter()
-    for one in published:
-        counts[one.rule.source, one.rule.protocol] += one.rule.last - one.rule.first + 1
-    return sorted(counts.items())
-
-
-def fold_shadowed(
-    counts: Counter[ShadowedSeries], max_series: int
-) -> list[tuple[ShadowedSeries, int]]:
-    """Past `max_series`, workload and port are `other`."""
-    ordered = sorted(counts.items())
-    rest: Counter[ShadowedSeries] = Counter()
-    for (_, protocol, _, source), count in ordered[max_series:]:
-        rest[OTHER_NAME, protocol, OTHER_NAME, source] += count
-    return [*ordered[:max_series], *sorted(rest.items())]
 
 
 def fold(surveyed: Iterable[Surveyed], max_series: int) -> tuple[list[tuple[Series, int]], int]:
