@@ -103,7 +103,7 @@ def test_only_the_agent_has_the_token() -> None:
     }
     assert with_token == {"agent"}
     (rule,) = the("ClusterRole", rendered(KUBERNETES / "base"))["rules"]
-    assert rule == {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+    assert rule == {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
 
 
 def test_every_node_is_reached_one_after_the_other() -> None:
