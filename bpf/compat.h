@@ -22,6 +22,12 @@
 
 #include "layout.h"
 
+/* Where bcc cannot read the kernel's symbols (kptr_restrict=2, no CAP_SYSLOG) it makes them the older
+ * helpers, which a bind hook may not call. All kernels since 5.5 have them. */
+#undef bpf_probe_read_kernel
+#undef bpf_probe_read_kernel_str
+#undef bpf_probe_read_user
+
 #define EPERM 1
 #define ENOMEM 12
 #define EADDRINUSE 98

@@ -124,6 +124,7 @@ class Agent:
             state,
             self.tell,
             self._collisions.surveyed,
+            publisher.expect_rewrites,
             lambda: publisher.workloads.book.dump(containers.containers),
             signs=self._signs_of_change,
         )

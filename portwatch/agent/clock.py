@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 class Clock:
@@ -25,5 +26,10 @@ class Clock:
 def iso(wall_ns: int) -> str:
     """`2026-01-02T03:04:05.678901Z`."""
     seconds, fraction = divmod(wall_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction // 1000:06d}Z"
+    return f"{_second(seconds)}.{fraction // 1000:06d}Z"
+
+
+@lru_cache(4)
+def _second(seconds: int) -> str:
+    """Events of a burst are of the same second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -117,12 +117,14 @@ class Publisher:
         try:
             found = chains(cgroup, self._tree.mount_point)
             if found != self._chains and others_run_after(found, own_programs(self._pin_dir)):
-                self.slots.add_flags(layout.CONTROL_FOREIGN)
+                self.expect_rewrites()
             self._chains = found
-        except PermissionError:  # who may not look takes it that there are some
-            self.slots.add_flags(layout.CONTROL_FOREIGN)
         except OSError:
-            pass  # it is going, or we are: nothing to judge any more
+            pass  # it is going, or we are; or we may not look, and then the survey does
+
+    def expect_rewrites(self) -> None:
+        """Have every port judged again after the bind, from now on."""
+        self.slots.add_flags(layout.CONTROL_FOREIGN)
 
     @property
     def map_fill(self) -> dict[str, tuple[int, int]]:

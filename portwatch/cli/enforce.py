@@ -19,6 +19,9 @@ from portwatch.cli.options import (
     policy_option,
 )
 
+AGENT_SECONDS = 5.0
+"""An agent looks after its pins every two."""
+
 
 @click.command()
 @policy_option
@@ -113,11 +116,12 @@ def apply(
 def unload(pin_dir: Path, as_json: bool) -> None:
     """Remove enforcement without a trace: links first, then all pins, also another version's.
 
-    A running agent notices and ends.
+    A running agent notices and ends, which is waited for.
     """
     from portwatch.agent.events.hub import socket_path
     from portwatch.agent.kubernetes.pod_file import forget_pods
     from portwatch.cli.enforcement import require_root
+    from portwatch.cli.patience import patience
     from portwatch.errors import UsageError
     from portwatch.kernel.loading import remove
     from portwatch.kernel.pins import PinDir, is_bpffs
@@ -132,7 +136,11 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     pins = PinDir(pin_dir)
     if pins.agent_pid() is None:
         socket_path(pin_dir).unlink(missing_ok=True)  # left by an agent that crashed
-    remove(pins)
+    with pins.outlived() as ended:
+        remove(pins)
+        with patience("waiting for the agent to end"):
+            if not ended(AGENT_SECONDS):  # who starts it now would find it running
+                click.echo("portwatch: the agent has not ended yet", err=True)
     forget_pods(pin_dir)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))

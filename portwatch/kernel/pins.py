@@ -11,7 +11,7 @@ import ctypes
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,20 @@ class PinDir:
                     hint="portwatch status shows it; stop it, or choose another --pin-dir",
                 )
             yield
+
+    @contextmanager
+    def outlived(self) -> Iterator[Callable[[float], bool]]:
+        """Gives what waits so many seconds for the agent here to end, and tells whether it has; the
+        pins may be gone by then."""
+        try:
+            fd = os.open(self.agent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            yield lambda _: True
+            return
+        try:
+            yield lambda seconds: _lock_before(fd, time.monotonic() + seconds)
+        finally:
+            os.close(fd)
 
     def agent_pid(self, locks: Path = Path("/proc/locks")) -> int | None:
         """The process that holds the agent's lock, by proc_locks(5); None where none does."""

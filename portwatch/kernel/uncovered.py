@@ -25,7 +25,7 @@ MADE_OUTSIDE = (
 )
 REWRITTEN = (
     "another BPF program on the bind hooks can change the port after it was judged, which a "
-    "running agent notices within a second, or waive a refusal"
+    "running agent notices within a minute, or waive a refusal"
 )
 
 WITHOUT: dict[Feature, str] = {

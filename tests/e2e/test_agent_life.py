@@ -187,6 +187,20 @@ def test_unload_under_a_running_agent(sandbox: Sandbox) -> None:
     sandbox.assert_nothing_left(programs)
 
 
+def test_unload_waits_for_the_agent(sandbox: Sandbox) -> None:
+    """It ends when the agent has, so that whoever starts one next does not find it running."""
+    agent = sandbox.agent(sandbox.policy(denying(9000)))
+    os.kill(agent.pid, signal.SIGSTOP)
+    command = [PORTWATCH, "unload", "--pin-dir", str(sandbox.pin_dir)]
+    with subprocess.Popen(command, text=True, stderr=subprocess.PIPE) as unload:
+        eventually(lambda: not sandbox.pin_dir.exists())
+        assert unload.poll() is None
+        os.kill(agent.pid, signal.SIGCONT)
+        _, said = unload.communicate()
+    assert (unload.returncode, said) == (0, "")
+    assert agent.wait(within=1) == 4
+
+
 def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:
     """A link that somebody removed shows in /readyz, metrics and status, and the agent has it
     attached again by itself, with no count lost."""

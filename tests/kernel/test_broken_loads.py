@@ -53,6 +53,19 @@ def test_the_entries_for_the_rest_are_made_good(scratch: tuple[Guard, Binder]) -
     violations.close()
 
 
+def test_a_load_that_may_not_read_the_kernels_symbols(
+    scratch_pin_dir: PinDir, scratch_cgroup: Path
+) -> None:
+    """Nor may root, where kptr_restrict is 2: every hook is attached all the same."""
+    code = "import sys; from pathlib import Path; from portwatch.kernel import loading; "
+    code += "from portwatch.kernel.pins import PinDir; pins, cgroup = map(Path, sys.argv[1:]); "
+    code += "assert open('/proc/kallsyms').read(16) == '0' * 16; "
+    code += "assert loading.ensure_loaded(PinDir(pins), cgroup)"
+    without = ["setpriv", "--bounding-set=-syslog", sys.executable, "-c", code]
+    subprocess.run([*without, str(scratch_pin_dir.path), str(scratch_cgroup)], check=True)
+    assert "bind4" in link_ids(scratch_pin_dir)
+
+
 @pytest.mark.parametrize("after_seconds", [0.2, 0.5, 0.65, 0.8])
 def test_a_load_killed_half_way_is_made_good(
     after_seconds: float, scratch_pin_dir: PinDir, scratch_cgroup: Path

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from binder import Binder
 from guard import Guard, errno_of
 from scratch import remove_cgroup
 
+from portwatch.agent.survey.child import are_rewriters
 from portwatch.kernel import layout, libbpf, loading
 from portwatch.kernel.features import Feature
 from portwatch.kernel.foreign import chains, others_run_after, own_programs
@@ -159,6 +162,23 @@ def test_a_program_above_has_the_last_word(scratch_cgroup: Path, guard: Guard) -
         assert others_run_after(chains(below, scratch_cgroup), own)
         assert not others_run_after(chains(below, middle), own)
     assert not others_run_after(chains(below, scratch_cgroup), own)
+
+
+def test_the_survey_looks_for_an_agent_that_may_not(scratch_cgroup: Path, guard: Guard) -> None:
+    """What the survey's child says: others are there, or not; and where it may not look either,
+    that there may be some."""
+    below = scratch_cgroup / "below"
+    below.mkdir()
+    place = guard.pin_dir, below, scratch_cgroup
+    assert not are_rewriters(*place)
+    powerless = ["setpriv", "--bounding-set=-net_admin,-sys_admin", sys.executable, "-c"]
+    code = "import sys; from pathlib import Path; from portwatch.kernel.pins import PinDir; "
+    code += "from portwatch.agent.survey.child import are_rewriters; "
+    code += "pins, *rest = map(Path, sys.argv[1:]); print(are_rewriters(PinDir(pins), *rest))"
+    command = [*powerless, code, str(guard.pin_dir.path), *map(str, place[1:])]
+    assert subprocess.run(command, check=True, text=True, capture_output=True).stdout == "True\n"
+    with attached(scratch_cgroup, ATTACH_INET6_BIND, let_go()):
+        assert are_rewriters(*place)
 
 
 def test_a_program_without_a_link_is_noticed(scratch_cgroup: Path, guard: Guard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from bind_loop import BindLoop
 from unit import POLICY, Unit, eventually, metric, run
+
+from portwatch.kernel import layout
 
 PINS = Path("/sys/fs/bpf/portwatch")
 BPFFS = PINS.parent
@@ -65,6 +68,22 @@ def test_other_network_namespaces_are_looked_at(agent: Unit) -> None:
         run("ip", "netns", "delete", "elsewhere")
 
 
+def test_no_bind_is_judged_twice_without_need(agent: Unit) -> None:
+    """The agent may not see what else is on the hooks: the look at what listens tells it, and where
+    that is nothing, no socket is marked to be judged again."""
+    agent.call("reload")
+    eventually(lambda: metric("portwatch_listeners") > 0, 60)
+    dump = run("bpftool", "--json", "map", "dump", "pinned", str(PINS / "maps" / "control"))
+    control = layout.Control.from_buffer_copy(bytes(int(n, 16) for n in read_value(dump.stdout)))
+    assert control.generation > 0
+    assert not control.flags & layout.CONTROL_FOREIGN
+
+
+def read_value(dump: str) -> list[str]:
+    """The bytes of a map's only entry, as bpftool writes them."""
+    return json.loads(dump)[0]["value"]
+
+
 def test_reload(agent: Unit) -> None:
     """`systemctl reload` loads the policy anew; a bad one is refused, the unit's status says so,
     and a restart goes on with the one in force."""
@@ -113,7 +132,7 @@ def test_a_detached_link_is_healed(agent: Unit) -> None:
     assert run("bpftool", "link", "detach", "pinned", str(PINS / "links" / "bind4")).returncode == 0
     since = time.monotonic()
     eventually(lambda: metric("portwatch_hook_attached", hook="bind4") == 0, HEALED_SECONDS)
-    eventually(is_refused, 60)
+    eventually(is_refused, HEALED_SECONDS)
     print(f"healed after {time.monotonic() - since:.1f} s")
     agent.wait_until_active(but=before)
     agent.wait_for_event(kind="hook", hook="bind4", result="gone")

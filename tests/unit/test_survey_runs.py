@@ -71,7 +71,12 @@ class Desk:
         self.listeners_folded = 0
         self.signs = object
         tell = self.events.append, self.shared.extend
-        self.runs = SurveyRuns("/pins", 9, self.selector, self, *tell, dict, self.begin, self._see)
+        self.rewrites_expected = 0
+        hands = *tell, self._expect_rewrites, dict, self.begin, self._see
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *hands)
+
+    def _expect_rewrites(self) -> None:
+        self.rewrites_expected += 1
 
     def _see(self) -> object:
         """What tells of changes; every time something else, but where a test says so."""
@@ -105,6 +110,16 @@ def reported(policy: str = "p", **more: Any) -> SurveyReport:
         "untold": 0,
     }  # fmt: skip
     return SurveyReport(**(given | more))
+
+
+def test_it_is_told_where_another_may_rewrite_ports(desk: Desk) -> None:
+    """And only where the survey says so."""
+    for rewriters in (False, True):
+        desk.runs.want()
+        desk.runs.tick(1.0)
+        desk.children[-1].end(reported(rewriters=rewriters))
+        desk.serve()
+        assert desk.rewrites_expected == rewriters
 
 
 def test_nothing_is_surveyed_before_it_is_wanted(desk: Desk) -> None:

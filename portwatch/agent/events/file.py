@@ -58,7 +58,7 @@ class EventFile:
         if self._fd < 0:
             return False
         try:
-            named, opened = self._path.stat(), os.fstat(self._fd)
+            named, opened = os.stat(self._path), os.fstat(self._fd)
         except FileNotFoundError:
             return False
         return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)

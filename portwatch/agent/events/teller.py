@@ -12,6 +12,7 @@ from portwatch.agent.events.hub import EventHub
 from portwatch.agent.state import AgentState
 
 Emit = Callable[[Event, bytes], None]
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class EventTeller:
@@ -30,6 +31,6 @@ class EventTeller:
     def emit(self, event: Event) -> None:
         """Tell an event that has its time."""
         self._state.events[event["kind"]] += 1
-        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        line = _encoded(event).encode() + b"\n"
         self._hub.publish(line)
         self._emit_outside(event, line)

@@ -19,6 +19,7 @@ from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
 from portwatch.agent.survey.survey import Surveyed, survey
+from portwatch.kernel.foreign import chains, others_run_after, own_programs
 from portwatch.kernel.names import OTHER_NAME
 from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
@@ -43,6 +44,7 @@ def report(
     surveyed: list[Surveyed],
     not_seen: list[str],
     book: ContainerBook,
+    rewriters: bool = False,
 ) -> SurveyReport:
     """Bound what was found to what the request asks for."""
     identity = identity_of(policy)
@@ -70,7 +72,19 @@ def report(
         not_seen,
         list(islice(find_sharing(surveyed, book), MAX_SHARING)),
         folded,
+        rewriters,
     )
+
+
+def are_rewriters(pin_dir: PinDir, cgroup: Path, root: Path) -> bool:
+    """Whether another's program may change what the hooks on a cgroup have judged; True, too, where
+    this process may not look."""
+    try:
+        return others_run_after(chains(cgroup, root), own_programs(pin_dir))
+    except PermissionError:
+        return True
+    except OSError:  # gone: there is nothing to change
+        return False
 
 
 def fold(surveyed: Iterable[Surveyed], max_series: int) -> tuple[list[tuple[Series, int]], int]:
@@ -93,6 +107,7 @@ def _work() -> object:
     request = SurveyRequest(**json.load(sys.stdin))
     host = HostPaths()
     tree = CgroupTree(find_cgroup2(host))
+    rewriters = False
     if request.sources:
         policy = LoadedPolicy.parse(request.sources, request.origin, request.mode).policy
         below = request.below
@@ -100,6 +115,7 @@ def _work() -> object:
         pin_dir = PinDir(Path(request.pin_dir))
         policy, _ = policy_in_kernel(pin_dir)
         below = attached_below(pin_dir, tree)
+        rewriters = are_rewriters(pin_dir, tree.mount_point / below.lstrip("/"), tree.mount_point)
     listing = find_listeners()
     if request.containers is None:
         sockets = [parse_engine_socket(text) for text in request.sockets]
@@ -107,7 +123,7 @@ def _work() -> object:
     else:
         book = ContainerBook.load(request.containers)
     surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
-    return asdict(report(request, policy, surveyed, listing.not_seen, book))
+    return asdict(report(request, policy, surveyed, listing.not_seen, book, rewriters))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class SurveyReport:
     `told` and `events` are of one kind: those told before that violate still, and new ones by
     identity, the denied first. `untold`: more new ones than fit. `not_seen`: what could not be
     looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
-    `folded`: how many series there was no room for.
+    `folded`: how many series there was no room for. `rewriters`: another's program may change what
+    the hooks have judged, or it could not be seen whether there is one.
     """
 
     policy: str
@@ -61,6 +62,7 @@ class SurveyReport:
     not_seen: list[str] = field(default_factory=list)
     sharing: list[dict[str, Any]] = field(default_factory=list)
     folded: int = 0
+    rewriters: bool = False
 
 
 def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:

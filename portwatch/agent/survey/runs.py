@@ -47,6 +47,7 @@ class SurveyRuns:
         state: Listeners,
         tell: Callable[[dict[str, Any]], None],
         tell_sharing: Callable[[list[dict[str, Any]]], None],
+        expect_rewrites: Callable[[], None],
         containers: Callable[[], dict[str, Any]],
         begin: Begin = begin_survey,
         signs: Callable[[], object] = object,
@@ -57,6 +58,7 @@ class SurveyRuns:
         self._state = state
         self._tell = tell
         self._tell_sharing = tell_sharing
+        self._expect_rewrites = expect_rewrites
         self._containers = containers
         self._begin = begin
         self._signs = signs
@@ -116,6 +118,8 @@ class SurveyRuns:
             self._tell(event)
         self._sharing = report.sharing
         self._tell_sharing(report.sharing)
+        if report.rewriters:
+            self._expect_rewrites()
         if report.untold and report.events:
             self.want()
         elif report.untold:
