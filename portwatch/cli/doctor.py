@@ -184,7 +184,7 @@ def _pods() -> Need:
         found = f"of {len(uids)} pods" if uids else "no pod runs here"
         return Need("pod names", True, found, required=False)
     found = f"{len(nameless)} of {len(uids)} pods are known by their uid alone"
-    mend = "portwatch run --kube-config PATH, or in a pod of the cluster: docs/kubernetes.md"
+    mend = "portwatch run --kube-config PATH, or in a pod of the cluster: docs/pods.md"
     return Need("pod names", False, found, mend, required=False)
 
 

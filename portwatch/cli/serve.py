@@ -50,7 +50,7 @@ POD_SECONDS = 3.0
 
 NOBODY_TELLS = (
     "the policy names pods, and no API server is known here: all of them stay unknown\n"
-    "  hint: --kube-config; docs/kubernetes.md"
+    "  hint: --kube-config; docs/pods.md"
 )
 
 

@@ -159,7 +159,7 @@ def _running(tree: CgroupTree, given: SubjectOptions) -> _Place:
     if not found and given.pod is not None:
         raise UsageError(
             f"no pod `{given.pod}` is known here",
-            hint="give its uid, or have an agent ask the API server: docs/kubernetes.md",
+            hint="give its uid, or have an agent ask the API server: docs/pods.md",
         )
     if not found:
         return _Place(_usual_cgroup(given), is_running=False)
