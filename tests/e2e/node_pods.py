@@ -120,7 +120,10 @@ class Node:
             yield f"--volume={self.secret}:{at}:{mode}"
         elif "hostPath" in volume:
             # In the engine's room cgroup2 is where it is on most machines.
-            yield f"--volume={volume['hostPath']['path']}:{at}:{mode}"
+            path = volume["hostPath"]["path"]
+            if volume["hostPath"].get("type") == "DirectoryOrCreate":
+                run_command(self.room.command("mkdir", "-p", path))
+            yield f"--volume={path}:{at}:{mode}"
         elif "emptyDir" in volume:
             yield f"--mount=type=tmpfs,destination={at}"
 
