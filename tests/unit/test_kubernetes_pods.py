@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_what_no_pod_can_be_is_refused(change: Any) -> None:
     change(given)
     with pytest.raises(ValueError):
         known(given)
+
+
+def test_a_book_has_a_bound() -> None:
+    """However many labels a server makes up, what is kept of them is bounded, and what is known
+    stays."""
+    book, first = PodBook(), known(pod())
+    book.learn(first)
+    labels = tuple((f"a{number:03}", "x" * 63) for number in range(128))
+    many = [replace(first, uid=f"{number:032x}", labels=labels) for number in range(1200)]
+    learned = [book.learn(one) for one in many]
+    assert (learned[0], learned[-1]) == (True, False)
+    assert book.of(first.uid) == first
+    book.untold([one.uid for one in book])
+    for uid in book.leftover():
+        book.forget(uid)
+    assert book.learn(many[-1])
 
 
 def test_a_pod_that_runs_stays_known() -> None:
