@@ -108,6 +108,16 @@ static __always_inline void describe_socket(const struct control *control, struc
 }
 #endif
 
+static __always_inline void describe(const struct control *control, struct bind *bind,
+                                     void *context, struct bpf_sock *sock, u16 protocol)
+{
+	bind->context = context;
+	bind->sock = sock;
+	bind->protocol = protocol;
+	bind->label = one_state(control, protocol_label(protocol));
+	set_scope(bind, sock);
+}
+
 static __always_inline struct tables *find_tables(u32 generation)
 {
 	struct tables *tables = at(MAP(tables), generation & 1);

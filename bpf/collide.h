@@ -5,47 +5,9 @@
  */
 #pragma once
 
-#include "report.h"
+#include "conflict.h"
 
 #ifdef HAVE_KERNEL_TYPES
-
-static __always_inline struct collision *find_collision(struct collision_key *key, u64 now)
-{
-	struct collision fresh = { .first_ns = now }, *entry = find(MAP(collisions), key);
-
-	if (entry)
-		return entry;
-	bpf_map_update_elem_((u64)MAP(collisions), key, &fresh, BPF_NOEXIST);
-	entry = find(MAP(collisions), key);
-	if (entry)
-		return entry;
-	key->workload = 0;
-	key->port = 0;
-	return find(MAP(collisions), key);
-}
-
-static __always_inline void report_collision(const struct control *control, struct bind *bind)
-{
-	struct tables *tables = find_tables(*(const volatile u32 *)&control->generation);
-	struct happening collision = { .kind = EVENT_COLLISION };
-	struct collision_key key = { .port = bind->port, .protocol = bind->label };
-	struct collision *entry;
-
-	if (!tables)
-		return;
-	key.workload = collision.workload = find_subject(tables, bind).workload;
-	collision.now = bpf_ktime_get_boot_ns();
-	entry = find_collision(&key, collision.now);
-	if (!entry)
-		return;
-	__sync_fetch_and_add(&entry->count, 1);
-	/* Signed: another CPU may have read its clock later and come first. */
-	if (entry->last_event_ns && (s64)(collision.now - entry->last_event_ns) < SECOND_NS)
-		return;
-	entry->last_event_ns = collision.now;
-	if (!send_event(tables, bind, &collision))
-		entry->last_event_ns = 0; /* the next one stands for it */
-}
 
 /* A protocol's get_port() has ended; `port` 0 asked for any. */
 static __always_inline int port_refused(u64 sock, u16 port, int result)
@@ -59,7 +21,7 @@ static __always_inline int port_refused(u64 sock, u16 port, int result)
 	bind.protocol = read_u16(sock + OFFSET_SOCK_PROTOCOL);
 	describe_socket(control, &bind);
 	bind.port = bind.requested_port = port;
-	report_collision(control, &bind);
+	report_conflict(control, &bind, PORT_IN_USE);
 	return 0;
 }
 
@@ -144,7 +106,7 @@ static __always_inline int bind_ended(const struct sys_exit *context)
 		bind.scope = 0;
 		set_scope(&bind, (void *)bind.outside);
 	}
-	report_collision(control, &bind);
+	report_conflict(control, &bind, PORT_IN_USE);
 	return 0;
 }
 

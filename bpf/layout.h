@@ -39,7 +39,15 @@ enum verdict { ALLOWED, DENIED, RECORDED };
 enum protocol_row { ROW_TCP, ROW_UDP, ROW_UDPLITE, ROW_SCTP, ROW_OTHER, LABEL_MPTCP };
 enum port_kind { NUMBERED, PICKED };
 enum family_index { IPV4, IPV6 };
-enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHARED, EVENT_BIND };
+enum event_kind {
+	EVENT_VIOLATION = 1,
+	EVENT_CGROUP,
+	EVENT_COLLISION,
+	EVENT_SHARED,
+	EVENT_BIND,
+	EVENT_PUBLISHED,
+};
+enum collision_kind { PORT_IN_USE, PORT_PUBLISHED };
 
 /* tables.flags: the dimensions that this policy uses; the others cost nothing */
 #define USES_ADDRESSES 1u
@@ -60,16 +68,20 @@ enum event_kind { EVENT_VIOLATION = 1, EVENT_CGROUP, EVENT_COLLISION, EVENT_SHAR
 /* cgroup_class.class: a better one may follow, once an engine has told of the container */
 #define CLASS_PROVISIONAL 0x80000000u
 
+/* published.reach */
+#define PUBLISHED_EVERYWHERE 1u /* on every address of the IP version, but loopback's */
+
 /* event.flags */
 #define EVENT_HOST_NETWORK 1u
 
 /* The one word that a swap changes. Slot: generation & 1. Generation 0: no policy yet. */
 struct control {
 	__u32 generation;
-	__u32 flags;        /* CONTROL_* */
-	__u32 zero;         /* always 0, which the verifier cannot know: see one_state() */
-	__u32 log_binds;    /* 1: an agent wants an event of binds that are let through, too */
-	__u64 cgroup;       /* that the bind hooks are on; 0: the hierarchy's root, every socket */
+	__u32 flags;     /* CONTROL_* */
+	__u32 zero;      /* always 0, which the verifier cannot know: see one_state() */
+	__u16 log_binds; /* 1: an agent wants an event of binds that are let through, too */
+	__u16 published; /* 1: an agent keeps the ports that NAT gives to others in `published` */
+	__u64 cgroup;    /* that the bind hooks are on; 0: the hierarchy's root, every socket */
 	__u64 seeds[SEEDS]; /* random and odd, of this load: see fingerprint() */
 };
 
@@ -197,11 +209,23 @@ struct collision_key {
 	__u32 workload; /* id in `names`; 0 with port 0: the map is full, all others */
 	__u16 port;
 	__u8 protocol; /* enum protocol_row */
-	__u8 pad;
+	__u8 kind;     /* enum collision_kind */
 };
 
-/* Binds that failed because the port was taken. Without a lock, which a tracepoint may not take:
- * the count is exact, and each event stands for what was counted since the last. */
+/* A port of a network that NAT gives to somebody else. `address` is what may be bound there in
+ * vain: the one that the rule is for, and in any case the wildcard. With `netns_inode` 0 and no
+ * address: such a port is in some network. */
+struct published_key {
+	__u32 netns_inode;
+	__u32 address[4];
+	__u16 port;
+	__u8 protocol; /* enum protocol_row */
+	__u8 family;   /* enum family_index */
+};
+
+/* Binds that failed because the port was taken, or that went through and get nothing. Without a
+ * lock, which a tracepoint may not take: the count is exact, and each event stands for what was
+ * counted since the last. */
 struct collision {
 	__u64 count;
 	__u64 last_event_ns; /* boot time */
@@ -264,6 +288,7 @@ struct meta {
 _Static_assert(sizeof(struct event) == 264, "an event is 264 bytes, and no padding");
 _Static_assert(sizeof(struct violation_key) == 12, "no padding in a key");
 _Static_assert(sizeof(struct collision_key) == 8, "no padding in a key");
+_Static_assert(sizeof(struct published_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct mark) == 8, "as kernel/btf.py tells the kernel");
 _Static_assert(sizeof(struct observed_key) == 32, "no padding in a key");
 _Static_assert(sizeof(struct observed_key) == 8 * (SEEDS - 1), "a seed for each word");

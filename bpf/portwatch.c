@@ -10,16 +10,7 @@
  * is retracted.
  */
 #include "judge.h"
-
-static __always_inline void describe(const struct control *control, struct bind *bind,
-                                     void *context, struct bpf_sock *sock, u16 protocol)
-{
-	bind->context = context;
-	bind->sock = sock;
-	bind->protocol = protocol;
-	bind->label = one_state(control, protocol_label(protocol));
-	set_scope(bind, sock);
-}
+#include "published.h"
 
 static __always_inline int refuse(const struct bind *bind, u16 error)
 {
@@ -108,13 +99,16 @@ int bind6(struct bpf_sock_addr *context)
 int post_bind4(struct bpf_sock *sock)
 {
 	struct control *control = at(MAP(control), 0);
-	struct mark *mark = find_pending_mark(control, sock, CONTROL_PICKED | CONTROL_FOREIGN);
 	struct bind bind = { .family = IPV4 };
+	struct mark *mark;
 
-	if (!control || !mark)
-		return PROCEED;
 	bind.address[2] = MAPPED_PREFIX;
 	bind.address[3] = sock->src_ip4;
+	if (control && control->published)
+		look_for_publisher(control, sock, &bind);
+	mark = find_pending_mark(control, sock, CONTROL_PICKED | CONTROL_FOREIGN);
+	if (!control || !mark)
+		return PROCEED;
 	return after_bind(control, mark, sock, &bind);
 }
 
@@ -129,6 +123,8 @@ int post_bind6(struct bpf_sock *sock)
 	bind.address[1] = sock->src_ip6[1];
 	bind.address[2] = sock->src_ip6[2];
 	bind.address[3] = sock->src_ip6[3];
+	if (control && control->published)
+		look_for_publisher(control, sock, &bind);
 	mark = find_pending_mark(control, sock,
 	                         is_unspecified(bind.address) ? reasons | CONTROL_SCOPES : reasons);
 	if (!control || !mark)

@@ -1,4 +1,4 @@
-"""The dashboard as code: `make grafana` writes grafana/dashboards/portwatch.json from it.
+"""The dashboards as code: `make grafana` writes grafana/dashboards/*.json from it.
 
 Imports nothing of portwatch; knows its metrics by name, which the tests hold against a real page.
 """

@@ -1,8 +1,9 @@
-"""`python -m grafana`: write the dashboard's JSON."""
+"""`python -m grafana`: write the dashboards' JSON."""
 
 from __future__ import annotations
 
-from grafana.dashboard import JSON, dashboard_json
+from grafana.dashboard import BOARDS
 
 if __name__ == "__main__":
-    JSON.write_text(dashboard_json())
+    for board in BOARDS:
+        board.path.write_text(board.json())

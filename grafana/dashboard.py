@@ -1,47 +1,25 @@
-"""The dashboard: its variables, its rows, and the JSON that Grafana reads."""
+"""The dashboards: one to look at agents closely, one for a fleet of them."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DashboardLinkType
-
-from grafana.links import RUNBOOKS
+from grafana.board import Board
+from grafana.fleet import nodes, policies, workloads
+from grafana.links import dashboard_link, runbooks_link
 from grafana.rows import collisions, cost, guardrail, listeners, violations
-from grafana.variables import VARIABLES
+from grafana.variables import FLEET_VARIABLES, VARIABLES
 
-JSON = Path(__file__).parent / "dashboards" / "portwatch.json"
-ROWS = (guardrail, violations, listeners, collisions, cost)
-
-
-def dashboard_json() -> str:
-    """What dashboards/portwatch.json has to be."""
-    board = (
-        Dashboard("portwatch")
-        .uid("portwatch")
-        .description("Who may bind which port, who tried to, and whether the guardrail is up.")
-        .tags(["portwatch", "security", "ebpf"])
-        .time("now-6h", "now")
-        .refresh("1m")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .link(
-            DashboardLink("Runbooks")
-            .type(DashboardLinkType.LINK)
-            .icon("doc")
-            .url(RUNBOOKS)
-            .target_blank(True)
-        )
-    )
-    for variable in VARIABLES:
-        board.with_variable(variable)
-    number = 0
-    for row in ROWS:
-        number += 1
-        board.with_row(Row(row.TITLE).id(number))
-        for panel in row.panels():
-            number += 1
-            board.with_panel(panel.id(number))
-    return json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+CLOSE = Board(
+    "portwatch",
+    "Who may bind which port, who tried to, and whether the guardrail is up.",
+    VARIABLES,
+    (guardrail, violations, listeners, collisions, cost),
+    [runbooks_link()],
+)
+FLEET = Board(
+    "portwatch-fleet",
+    "Which nodes do not enforce, which policies are in flight, and who breaks them, on all nodes.",
+    FLEET_VARIABLES,
+    (nodes, policies, workloads),
+    [dashboard_link("portwatch", "One agent closely"), runbooks_link()],
+)
+BOARDS = (CLOSE, FLEET)

@@ -39,3 +39,8 @@ def rate(series: str) -> str:
 def or_zero(query: str) -> str:
     """`query`, a sum, or 0 where there is nothing to sum but an agent that would have told."""
     return f"{query} or 0 * sum({of('portwatch_enforcing')})"
+
+
+def counted_nodes(query: str, known: str) -> str:
+    """How many instances `query` has a series of; 0 where it has none of the `known` ones."""
+    return f"count(count by (instance) ({query})) or 0 * count({known})"

@@ -37,8 +37,9 @@ def _choice(name: str, label: str, why: str, query: str) -> QueryVariable:
     )
 
 
+SOURCE = DatasourceVariable("datasource").label("Data source").type("prometheus")
 VARIABLES = (
-    DatasourceVariable("datasource").label("Data source").type("prometheus"),
+    SOURCE,
     _choice(
         "instance",
         "Instance",
@@ -60,4 +61,14 @@ VARIABLES = (
     .description("For links to the agents: https where they have a --web.config.file")
     .values("http,https")
     .current(VariableOption(selected=True, text="http", value="http")),
+)
+# Of `up`, which knows a target that was never reached.
+FLEET_VARIABLES = (
+    SOURCE,
+    _choice(
+        "instance",
+        "Instance",
+        "The machines, as Prometheus scrapes them in its job `portwatch`",
+        'label_values(up{job="portwatch"}, instance)',
+    ).all_value(".*"),
 )

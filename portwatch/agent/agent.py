@@ -29,6 +29,7 @@ from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
 from portwatch.agent.signals import Signals
 from portwatch.agent.state import AgentState
+from portwatch.agent.survey.published_map import PublishedMap
 from portwatch.agent.survey.runs import SurveyRuns
 from portwatch.errors import PortwatchError
 from portwatch.kernel import layout
@@ -104,6 +105,7 @@ class Agent:
         self._host = host or HostPaths()
         self._service = service or ServiceManager()
         self._beside: Sequence[SideWork] = ()
+        self._not_told_apart: frozenset[tuple[str, int]] = frozenset()
         self._signals = Signals(self._want_reload)
         totals = readings.totals()
         self._lost_told = totals.events_lost + totals.binds_untold
@@ -117,6 +119,7 @@ class Agent:
         self._collisions = CollisionReports(
             readings, publisher.workloads, self._format, self._selector, self.tell
         )
+        self._published = PublishedMap(pin_dir.open_map("published"), publisher.slots)
         self._surveys = SurveyRuns(
             str(path),
             max_series,
@@ -127,6 +130,7 @@ class Agent:
             publisher.expect_rewrites,
             lambda: publisher.workloads.book.dump(containers.containers),
             signs=self._signs_of_change,
+            keep=self._published.keep,
         )
         self._policy = PolicyKeeper(
             source,
@@ -182,8 +186,19 @@ class Agent:
 
     def pods_changed(self, cgroups: frozenset[str]) -> None:
         """More, or something else, is known of the pods that these cgroups are in."""
-        self._publisher.cgroups.reclassify(cgroups)
+        if not self._renew_where_outgrown():
+            self._publisher.cgroups.reclassify(cgroups)
         self._format.cgroups_changed()
+
+    def _renew_where_outgrown(self) -> bool:
+        """A port that no pod declared before has no place in the tables: all of them anew, before
+        the pod's cgroup is classified by them."""
+        ports = self._publisher.outgrown_by()
+        if ports <= self._not_told_apart:
+            return False
+        self._policy.renew()
+        self._not_told_apart = self._publisher.outgrown_by()  # where they did not fit: not again
+        return True
 
     def unready_reason(self) -> str:
         """Why a bind may go unjudged now; empty where a policy is in force and hooks are up."""
@@ -197,6 +212,7 @@ class Agent:
         for work in self._beside:
             work.close()
         self._surveys.close()
+        self._published.close()
         self._policy.close()
         self._collisions.close()
         self._hub.close()
@@ -229,6 +245,9 @@ class Agent:
         """One record; that of a bind whose port may be shared may log it, too."""
         if raw.kind in (layout.EVENT_COLLISION, layout.EVENT_SHARED):
             self._collisions.take(raw)
+        elif raw.kind == layout.EVENT_PUBLISHED:
+            self._surveys.want_soon(time.monotonic())  # which tells whose the port is
+            return
         if raw.kind == layout.EVENT_VIOLATION:
             event = self._format.violation(raw)
             if event is not None:
@@ -242,6 +261,7 @@ class Agent:
         for record in records:
             if not record.removed:
                 self._containers.made_by(os.fsdecode(record.path), record.pid)
+        self._renew_where_outgrown()
         if any(record.removed for record in records):
             self._format.cgroups_changed()
         self._publisher.cgroups.follow(map(_change, records))
@@ -290,6 +310,7 @@ class Agent:
             counts = self._readings.violations()
             counted = {n for c in counts for n in (c.constraint, c.workload)}
             counted |= {key.workload for key in self._readings.collisions()}
+            counted |= {one.key.workload for one in self._readings.published_binds()}
             self._publisher.workloads.forget(counted)
             give_back_freed()
         self._tails.look(totals)

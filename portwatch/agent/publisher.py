@@ -82,7 +82,7 @@ class Publisher:
 
     def publish(self, policy: Policy, stored: StoredPolicy, accounts: AccountTable) -> Published:
         """Compile and swap. PolicyError where it does not fit; the old one then stays live."""
-        compiled = compile_policy(policy, accounts)
+        compiled = compile_policy(policy, accounts, self.workloads.book.declared)
         with self._pin_dir.changing():
             previous = self.slots.generation
             generation = self.slots.next_generation()
@@ -106,6 +106,13 @@ class Publisher:
             self.cgroups.gone(path)
         self.notice_others()
         return published
+
+    def outgrown_by(self) -> frozenset[tuple[str, int]]:
+        """What pods declare and the policy's tables do not tell apart from other ports."""
+        compiled = self.live.compiled if self.live else None
+        if compiled is None or not compiled.uses_declared:
+            return frozenset()
+        return self.workloads.book.declared - compiled.declared.keys()
 
     def notice_others(self) -> None:
         """Have ports judged again after the bind where another's program may have changed them."""

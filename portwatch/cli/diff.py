@@ -12,7 +12,7 @@ from portwatch.cli.options import ANY_PATH, json_option, pin_dir_option
 from portwatch.errors import NotLoaded, UsageError
 
 if TYPE_CHECKING:
-    from portwatch.policy.difference.difference import Difference
+    from portwatch.policy.difference.compare import Comparison
     from portwatch.policy.model import Policy
 
 
@@ -43,7 +43,7 @@ def diff(
     """
     from portwatch.agent.identity.account_words import accounts_of
     from portwatch.cli.patience import patience
-    from portwatch.policy.difference.difference import Difference
+    from portwatch.policy.difference.compare import compare
     from portwatch.policy.difference.effort import QUICK, THOROUGH
     from portwatch.policy.source.load import load_policy
     from portwatch.policy.tables.compile import compile_policy
@@ -56,7 +56,7 @@ def diff(
         for policy in (old, new):
             accounts = accounts_of(policy)
             compile_policy(policy, accounts)  # refuses what no kernel would take
-        difference = Difference(old, new, accounts, THOROUGH if thorough else QUICK)
+        difference = compare(old, new, accounts, THOROUGH if thorough else QUICK)
     if as_json:
         from portwatch.cli.difference_facts import difference_facts
 
@@ -79,7 +79,7 @@ def _in_kernel(pin_dir: Path) -> Policy:
         ) from err
 
 
-def _print(difference: Difference, show_all: bool) -> None:
+def _print(difference: Comparison, show_all: bool) -> None:
     from portwatch.cli.difference_table import show_difference
 
     show_difference(difference, show_all)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from portwatch.cli.difference_table import port_word
-from portwatch.policy.difference.difference import Difference, Region
+from portwatch.policy.difference.compare import Comparison
+from portwatch.policy.difference.difference import Region
 from portwatch.policy.difference.endpoints import Area
 from portwatch.policy.difference.workloads import SubjectSet
 from portwatch.policy.reading import Endpoint
@@ -15,7 +16,7 @@ from portwatch.policy.words.addresses import V6_ONLY_WILDCARD, V6_WILDCARD
 from portwatch.policy.workload import KnownPod, Selector, Subject
 
 
-def difference_facts(difference: Difference) -> dict[str, object]:
+def difference_facts(difference: Comparison) -> dict[str, object]:
     """Everything, as JSON has it; what is unknown or does not matter is absent."""
     return {
         "differs": bool(difference.regions),
@@ -33,6 +34,8 @@ def _region(region: Region) -> dict[str, object]:
         "workloads": [_subjects(who) for who in region.subjects],
         "endpoints": [_area(area) for area in region.areas],
     }
+    if region.declared is not None:
+        facts["declared"] = region.declared
     if region.example:
         subject, endpoint = region.example
         facts["example"] = {"workload": _subject(subject), "bind": _bind(endpoint, subject)}

@@ -9,7 +9,8 @@ import click
 
 from portwatch.cli.tables import Cell, show_table
 from portwatch.cli.verdict_style import verdict_cell
-from portwatch.policy.difference.difference import Difference, Region
+from portwatch.policy.difference.compare import Comparison
+from portwatch.policy.difference.difference import Region
 from portwatch.policy.difference.endpoints import Area
 from portwatch.policy.tables.lookups import VERDICTS
 from portwatch.policy.tables.outcomes import Outcome
@@ -22,10 +23,11 @@ SHOWN_WORKLOADS = 3
 SHOWN_SELECTORS = 4
 
 _TITLES = {"denied": "newly denied", "recorded": "newly recorded", "allowed": "newly allowed"}
+_DECLARED = {None: "", True: ", if declared", False: ", unless declared"}
 _HOW = {"asked": "", "picked": " (picked by the kernel)", "listening": " (picked, and listening)"}
 
 
-def show_difference(difference: Difference, show_all: bool) -> None:
+def show_difference(difference: Comparison, show_all: bool) -> None:
     """Print the tables and a summary. Unless `show_all`, what is of less interest is counted."""
     main = [region for region in difference.regions if _is_main(region)]
     rest = [region for region in difference.regions if not _is_main(region)]
@@ -83,6 +85,7 @@ def _rows(region: Region, show_all: bool) -> Iterator[tuple[Cell, ...]]:
     with_errno = region.old.verdict == region.new.verdict
     for area, how in _joined(region.areas):
         ports = ports_text(area, 10**6 if show_all else SHOWN_PORTS) + how
+        ports += _DECLARED[region.declared]
         before, after = (_outcome(outcome, with_errno) for outcome in (region.old, region.new))
         yield workload, ports, str(area.addresses), before, after
 
@@ -108,7 +111,7 @@ def _outcome(outcome: Outcome, with_errno: bool) -> Cell:
 
 
 def _summary(
-    difference: Difference, main: Sequence[Region], rest: Sequence[Region], shown: int
+    difference: Comparison, main: Sequence[Region], rest: Sequence[Region], shown: int
 ) -> str:
     if not difference.regions and not difference.is_complete:
         return "no difference was found, but not all that may be were looked for (--thorough)"

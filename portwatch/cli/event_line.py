@@ -57,14 +57,26 @@ def _bind(event: dict[str, Any]) -> str:
 
 def _collision(event: dict[str, Any]) -> str:
     shared = event.get("shared")
-    line = f"{'shared' if shared else 'taken'} {_endpoint(event['bind'])}: {_who(event)}"
+    word = "shared" if shared else "published" if event.get("published") else "taken"
+    line = f"{word} {_endpoint(event['bind'])}: {_who(event)}"
     holder = event.get("holder")
     if holder is None:
         return f"{line} wanted it; whose it was is not known" + _times(event)
+    if event.get("published"):
+        line += f" gets nothing on it: {published_text(holder)}"
+        return line + _times(event)
     line += f" {'has it beside' if shared else 'wanted it of'} {_holder(holder)}"
     if holder["address"] != event["bind"]["address"]:
         line += f" on {_address(holder['address'])}"
     return line + _times(event)
+
+
+def published_text(rule: dict[str, Any]) -> str:
+    """Who takes a port with no socket, and where it goes, of a holder that is a NAT rule."""
+    more = f" and {rule['more']} more" if "more" in rule else ""
+    by = rule["rule"] if rule["source"] == "nat" else f"{rule['source']} ({rule['rule']})"
+    line = f"NAT by {by} sends what comes in to {rule['target']}{more}"
+    return f"{line}: {rule['comment']}" if "comment" in rule else line
 
 
 def _holder(holder: dict[str, Any]) -> str:

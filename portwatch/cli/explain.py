@@ -49,7 +49,8 @@ def explain(
     """Say what a bind would get from the policy at PATH, without PATH from the one in the kernel.
 
     Where it is denied, also which ports this workload may have, and who has the one asked for: by
-    the policy, by the catalog, and, for root, on this machine now.
+    the policy, by the catalog, and, for root, on this machine now. A port that a NAT rule gives to
+    somebody else is told where the bind is allowed, too: nothing would reach it.
 
     Exit status 1 where it is denied or recorded.
     """
@@ -96,12 +97,15 @@ def explain(
 
 def answer_to(policy: Policy, asked: Asked, endpoint: Endpoint, port: str, address: str) -> Answer:
     """All there is to say of a bind; `port` and `address` are how the user calls its endpoint."""
+    from portwatch.agent.survey.port_now import published_on
     from portwatch.policy.decide import explain as explain_bind
     from portwatch.policy.sentences import port_text
 
     decision, steps = explain_bind(policy, asked.subject, endpoint)
     question = f"{policy.source}: {port} on {address} by {asked.text}"
     answer = Answer(question, port_text(endpoint), endpoint.protocol, decision, steps)
+    if asked.subject.host_network:
+        answer = replace(answer, published=[one.facts() for one in published_on(endpoint)])
     if decision.verdict == "allowed":
         return answer
     return _with_more(answer, policy, asked.subject, endpoint, address)
@@ -116,8 +120,10 @@ def _with_more(
     from portwatch.policy.owners import catalog_sets, owners
     from portwatch.policy.tables.compile import compile_policy
     from portwatch.policy.tables.permitted import permitted
+    from portwatch.policy.workload import declared_ports
 
-    compiled = compile_policy(policy, accounts_of(policy))
+    declared = declared_ports(who.cgroup, who.container)
+    compiled = compile_policy(policy, accounts_of(policy), declared)
     return replace(
         answer,
         may_bind=permitted(compiled, who, address, endpoint.address),

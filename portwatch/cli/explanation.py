@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from portwatch.cli.event_line import published_text
 from portwatch.cli.verdict_style import verdict_text
 from portwatch.policy.words.port_text import coalesced, range_text
 from portwatch.policy.words.ports import PortRange
@@ -30,7 +31,8 @@ _COLOURS = {"deny": "red", "allow": "green"}
 @dataclass(frozen=True)
 class Answer:
     """All there is to say of one bind; `port` as policies write it. `holders` as events have them;
-    what a denied bind is told beside the verdict is empty for an allowed one."""
+    what a denied bind is told beside the verdict is empty for an allowed one, but for the NAT rules
+    by which its port is `published`."""
 
     question: str
     port: str
@@ -41,6 +43,7 @@ class Answer:
     owners: Sequence[Owner] = ()
     catalog: Sequence[CatalogEntry] = ()
     holders: Sequence[dict[str, Any]] = ()
+    published: Sequence[dict[str, Any]] = ()
 
 
 def print_answer(answer: Answer) -> None:
@@ -72,6 +75,7 @@ def more_facts(answer: Answer) -> dict[str, Any]:
 
     facts = explanation_facts(answer.may_bind, answer.owners, answer.catalog)
     facts["holders"] = list(answer.holders)
+    facts["published"] = list(answer.published)
     return {key: value for key, value in facts.items() if value}
 
 
@@ -108,6 +112,7 @@ def _owners(answer: Answer) -> Iterator[str]:
     if answer.owners[SHOWN_OTHERS:]:
         lines.append(f"… and {len(answer.owners) - SHOWN_OTHERS} constraints more allow it")
     lines += [_holder_text(facts) for facts in answer.holders[:SHOWN_OTHERS]]
+    lines += [f"taken: {published_text(facts)}" for facts in answer.published[:SHOWN_OTHERS]]
     names = [f"{one.description} (catalog:{one.name})" for one in answer.catalog[:SHOWN_OTHERS]]
     if lines or names:
         yield f"{answer.port}: " + ("; ".join(names) if names else "whose it is")

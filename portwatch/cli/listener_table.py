@@ -13,8 +13,10 @@ from portwatch.agent.survey.survey import Surveyed
 from portwatch.cli.tables import Cell, show_table
 from portwatch.cli.verdict_style import verdict_cell
 from portwatch.node.namespaces import network_name
+from portwatch.node.published_ports import PublishedPort
 
 HEADINGS = ("PROTO", "ADDRESS:PORT", "SCOPE", "WORKLOAD", "PROCESS", "NETWORK", "SINCE")
+PUBLISHED_HEADINGS = ("PROTO", "ADDRESS:PORT", "SOURCE", "RULE", "TARGET", "NETWORK", "COMMENT")
 DAY_SECONDS = 86400
 
 
@@ -29,6 +31,28 @@ def print_table(surveyed: Sequence[Surveyed], with_verdicts: bool) -> None:
         [(*_row(one), _verdict(one)) if with_verdicts else _row(one) for one in surveyed],
     )
     click.echo(_summary(surveyed, with_verdicts))
+
+
+def print_published(published: Sequence[PublishedPort]) -> None:
+    """The ports that are taken with no socket; nothing where there are none."""
+    if not published:
+        return
+    click.echo("\ntaken with no socket: NAT sends what comes in elsewhere")
+    show_table(PUBLISHED_HEADINGS, [_published_row(one) for one in published])
+
+
+def _published_row(one: PublishedPort) -> tuple[str, ...]:
+    rule = one.rule
+    address = f"[{one.address}]" if ":" in one.address else one.address
+    return (
+        rule.protocol,
+        f"{address}:{one.ports}",
+        rule.source,
+        rule.rule,
+        rule.target + (f" +{rule.more}" if rule.more else ""),
+        network_name(one.network, one.is_host_network),
+        rule.comment or "-",
+    )
 
 
 def _row(one: Surveyed) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from portwatch.cli.options import ANY_PATH, engines_option, json_option, pin_dir
 if TYPE_CHECKING:
     from portwatch.agent.identity.containers import ContainerBook
     from portwatch.agent.survey.survey import Surveyed
+    from portwatch.node.published_ports import PublishedPort
     from portwatch.policy.model import Policy
 
 
@@ -42,6 +43,10 @@ def listeners(
     """Show every listening TCP and SCTP socket and every bound UDP one, in all network namespaces:
     whose it is, since when its process runs, and what the policy says of it.
 
+    Also ports that are taken with no socket, because a NAT rule sends what comes in elsewhere:
+    published by Docker, Podman or a CNI plugin, NodePorts, and rules of your own. --workload leaves
+    them out.
+
     Exit status 1 where one is against the policy. A port of the range that the kernel picks from
     is not held against a UDP client, nor where the policy allows `ephemeral`.
     """
@@ -49,7 +54,7 @@ def listeners(
     from portwatch.agent.identity.container_asking import ask_now
     from portwatch.agent.survey.survey import survey
     from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
-    from portwatch.cli.listener_table import print_table
+    from portwatch.cli.listener_table import print_published, print_table
     from portwatch.cli.patience import patience
     from portwatch.node.accounts import AccountTable
     from portwatch.node.listeners import find_listeners
@@ -64,6 +69,14 @@ def listeners(
         found = survey(judged_by, listing.listeners, accounts, below, book)
     for text in listing.not_seen:
         click.echo(f"portwatch: warning: what listens in {text}", err=True)
+    for text in listing.unread:
+        click.echo(f"portwatch: warning: ports that are taken with no socket: {text}", err=True)
+    published = [
+        one
+        for one in listing.published
+        if workload is None
+        and (not ports or any(one.takes(one.rule.protocol, port) for port in ports))
+    ]
     surveyed = [
         one
         for one in found
@@ -72,9 +85,12 @@ def listeners(
     ]
     surveyed.sort(key=lambda one: not one.violates)
     if as_json:
-        click.echo(json.dumps([_facts(one, book) for one in surveyed]))
+        found_facts = [_facts(one, book) for one in surveyed]
+        found_facts += [_published_facts(one, book) for one in published]
+        click.echo(json.dumps(found_facts))
     else:
         print_table(surveyed, judged_by is not None)
+        print_published(published)
         if judged_by is None:
             click.echo(f"no policy is in force at {pin_dir}: --policy PATH judges by one")
     if any(one.violates for one in surveyed):
@@ -107,3 +123,18 @@ def _facts(one: Surveyed, book: ContainerBook) -> dict[str, object]:
     del facts["kind"], facts["count"]
     more = {"more_processes": one.listener.more} if one.listener.more else {}
     return {**facts, "scope": one.scope, **more}
+
+
+def _published_facts(one: PublishedPort, book: ContainerBook) -> dict[str, object]:
+    """The keys of a `collision` event's `bind` and `holder`, and the last port of a range."""
+    from portwatch.agent.events.workload import network_parts
+
+    rule = one.rule
+    bind = {
+        "protocol": rule.protocol,
+        "address": one.address,
+        "port": rule.first,
+        **({"last_port": rule.last} if rule.last != rule.first else {}),
+        **network_parts(one.network, one.is_host_network, book),
+    }
+    return {"bind": bind, "published": one.facts()}

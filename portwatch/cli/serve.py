@@ -20,6 +20,7 @@ from portwatch.agent.kubernetes.pod_book import PodBook
 from portwatch.agent.kubernetes.pod_file import PodFile, pods_path, read_pods
 from portwatch.agent.memory import keep_one_heap
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
+from portwatch.agent.metrics.undeclared import UndeclaredCollector
 from portwatch.agent.metrics.web import WebConfigCollector
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
@@ -109,6 +110,9 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
             if service.web.config:
                 registry.register(WebConfigCollector(service.web.config))
 
+            registry.register(
+                UndeclaredCollector(readings, publisher.names, lambda: publisher.live)
+            )
             for one in pods:
                 from portwatch.agent.metrics.kubernetes import KubernetesCollector
 

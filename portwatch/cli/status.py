@@ -15,6 +15,7 @@ from portwatch.cli.options import json_option, pin_dir_option
 if TYPE_CHECKING:
     from portwatch.agent.kubernetes.pod_file import KeptPods
     from portwatch.kernel.pins import PinDir
+    from portwatch.kernel.readings import Readings
     from portwatch.policy.model import Policy
 
 
@@ -99,8 +100,24 @@ def gather(pin_dir: Path) -> dict[str, Any]:
         "unjudged": totals.unjudged,
         "events_lost": totals.events_lost,
         "events_suppressed": totals.events_suppressed,
-        "uncovered": readings.uncovered(),
+        **_published(readings),
     }
+
+
+def _published(readings: Readings) -> dict[str, Any]:
+    """Ports that are taken with no socket, by who published them; and what is not covered, which
+    is these where nobody may look."""
+    from collections import Counter
+
+    from portwatch.cli.enforcement import HOST
+    from portwatch.node.namespaces import find_namespaces
+    from portwatch.node.published_ports import find_published
+
+    published, unread = find_published(HOST, find_namespaces(HOST))
+    counts: Counter[str] = Counter()
+    for one in published:
+        counts[one.rule.source] += one.rule.last - one.rule.first + 1
+    return {"published_ports": dict(counts), "uncovered": readings.uncovered(bool(unread))}
 
 
 def _pods(kept: KeptPods) -> dict[str, Any]:
@@ -159,6 +176,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines += [
         f"  hooks     {', '.join(hooks)}",
         f"  binds     {binds}",
+        f"  published {_counts(facts['published_ports'])}",
         f"  events    lost {facts['events_lost']:,} · suppressed {facts['events_suppressed']:,}",
     ]
     if "kubernetes" in facts:
@@ -202,6 +220,14 @@ def _class_lines(cgroups: dict[str, Any]) -> list[str]:
         count = cgroups["unclassified"]
         lines.append(f"  {count:>7,}  not classified: as the nearest above them")
     return lines
+
+
+def _counts(published: dict[str, int]) -> str:
+    if not published:
+        return "no port is taken with no socket"
+    total = sum(published.values())
+    by = " · ".join(f"{source} {count:,}" for source, count in sorted(published.items()))
+    return f"{total:,} port{'s' * (total != 1)} taken with no socket: {by}"
 
 
 def _ago(seconds: float) -> str:

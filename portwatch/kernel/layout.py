@@ -46,6 +46,10 @@ EVENT_CGROUP = 2
 EVENT_COLLISION = 3
 EVENT_SHARED = 4
 EVENT_BIND = 5
+EVENT_PUBLISHED = 6
+PORT_IN_USE = 0
+PORT_PUBLISHED = 1
+PUBLISHED_EVERYWHERE = 1
 CGROUP_PATH_BYTES = 496
 CMDLINE_BYTES = 127
 
@@ -61,7 +65,8 @@ class Control(ctypes.Structure):
         ("generation", c_uint32),
         ("flags", c_uint32),
         ("zero", c_uint32),
-        ("log_binds", c_uint32),
+        ("log_binds", c_uint16),
+        ("published", c_uint16),
         ("cgroup", c_uint64),
         ("seeds", c_uint64 * SEEDS),
     )
@@ -213,7 +218,19 @@ class CollisionKey(ctypes.Structure):
         ("workload", c_uint32),
         ("port", c_uint16),
         ("protocol", c_uint8),
-        ("pad", c_uint8),
+        ("kind", c_uint8),
+    )
+
+
+class PublishedKey(ctypes.Structure):
+    """struct published_key."""
+
+    _fields_ = (
+        ("netns_inode", c_uint32),
+        ("address", c_uint8 * 16),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("family", c_uint8),
     )
 
 

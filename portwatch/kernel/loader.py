@@ -258,8 +258,9 @@ def _make_room_for_the_rest(descriptors: dict[str, int]) -> None:
         for verdict in (1, 2):
             key = layout.ViolationKey(protocol=protocol, verdict=verdict)
             _put_new(violations, bytes(key), bytes(layout.Violation()))
-        where = layout.CollisionKey(protocol=protocol)
-        _put_new(collisions, bytes(where), bytes(layout.Collision()))
+        for kind in (layout.PORT_IN_USE, layout.PORT_PUBLISHED):
+            where = layout.CollisionKey(protocol=protocol, kind=kind)
+            _put_new(collisions, bytes(where), bytes(layout.Collision()))
 
 
 def _put_new(fd: int, key: bytes, value: bytes) -> None:

@@ -99,6 +99,9 @@ MAPS: dict[str, MapSpec] = {
         16384,
         "ports that workloads fought over; the rest is counted under one entry",
     ),
+    "published": _hash(
+        layout.PublishedKey, 4, 16384, "ports that NAT gives to others, three entries each at most"
+    ),
     "denied_threads": MapSpec(
         libbpf.MAP_LRU_HASH, 8, 8, 4096, 0, "from a denial with EADDRINUSE to the end of its bind()"
     ),

@@ -179,12 +179,16 @@ class Readings:
         """How many binds failed with EADDRINUSE; zeros left out."""
         return {found.key: found.count for found in self.collision_counts()}
 
-    def collision_counts(self) -> Iterator[CollisionCount]:
+    def published_binds(self) -> Iterator[CollisionCount]:
+        """How many binds went through on a port that NAT gives to somebody else."""
+        return self.collision_counts(layout.PORT_PUBLISHED)
+
+    def collision_counts(self, kind: int = layout.PORT_IN_USE) -> Iterator[CollisionCount]:
         """The same, with their ages, in no order."""
         for key, value in self._collisions.items():
             where = layout.CollisionKey.from_buffer_copy(key)
             entry = layout.Collision.from_buffer_copy(value)
-            if entry.count:
+            if entry.count and where.kind == kind:
                 yield CollisionCount(
                     CollisionKey(where.workload, where.port, where.protocol),
                     entry.count,
@@ -220,10 +224,10 @@ class Readings:
             )
         return found
 
-    def uncovered(self) -> dict[str, str]:
+    def uncovered(self, published_unread: bool = False) -> dict[str, str]:
         """The gaps here; see kernel.uncovered."""
         attached = {hook.name for hook in self.hooks() if hook.attached}
-        return uncovered(self.features, attached, self.on_a_part)
+        return uncovered(self.features, attached, self.on_a_part, published_unread)
 
     def hooks(self) -> list[HookState]:
         """The state of each hook that has a program here, or has to have one; its runs with those

@@ -74,6 +74,10 @@ class Slots:
         """Whether binds that are let through become events too."""
         self._control.log_binds = int(wanted)
 
+    def watch_published(self, wanted: bool) -> None:
+        """Whether binds are held against the map of published ports."""
+        self._control.published = int(wanted)
+
     def wait_for_readers(self) -> None:
         """Return when every program that was running has ended.
 

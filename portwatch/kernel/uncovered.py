@@ -27,6 +27,7 @@ REWRITTEN = (
     "another BPF program on the bind hooks can change the port after it was judged, which a "
     "running agent notices within a minute, or waive a refusal"
 )
+UNREAD = "the NAT rules, by which ports are taken with no socket, may not be read"
 
 WITHOUT: dict[Feature, str] = {
     Feature.SET_RETVAL: "errno",
@@ -37,9 +38,15 @@ WITHOUT: dict[Feature, str] = {
 }
 
 
-def uncovered(features: int, attached: AbstractSet[str], on_a_part: bool = False) -> dict[str, str]:
+def uncovered(
+    features: int,
+    attached: AbstractSet[str],
+    on_a_part: bool = False,
+    published_unread: bool = False,
+) -> dict[str, str]:
     """Gap → what it means, on a kernel with these features (kernel.features.Feature bits), with
-    these hooks attached; `on_a_part`: to a cgroup that is not the hierarchy's root."""
+    these hooks attached; `on_a_part`: to a cgroup that is not the hierarchy's root;
+    `published_unread`: NAT rules of some network namespace may not be read."""
     gaps = dict(ALWAYS)
     if on_a_part:
         gaps["made_outside"] = MADE_OUTSIDE
@@ -50,6 +57,8 @@ def uncovered(features: int, attached: AbstractSet[str], on_a_part: bool = False
         )
     elif "socket_listen" not in attached:
         gaps["listen_without_bind"] = LISTEN_RECORDED
+    if published_unread:
+        gaps["published_ports"] = UNREAD
     if not {"socket_bind", "sctp_bind_connect"} <= attached:
         gaps["sctp"] = "SCTP sockets never reach the cgroup hooks"
     if not attached & COLLISION_HOOKS:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from portwatch.errors import KernelError
@@ -19,32 +19,51 @@ from portwatch.node.paths import HostPaths
 # A path may be longer than any system call takes: whoever may make cgroups below one can nest them.
 NOT_TO_BE_FOUND = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ESRCH, errno.ENODEV)
 
+ROOT_ID = 1  # kernfs gives it to a hierarchy's root
+
 
 def find_cgroup2(host: HostPaths) -> Path:
     """The mount point of the whole hierarchy; in hybrid mode that is not /sys/fs/cgroup.
 
-    Format: proc_pid_mountinfo(5). A mount of a subtree only (field 4 is not `/`) is the second
-    choice; KernelError where there is none at all.
+    Told by the root's id, which is the same for everybody. Else it is a mount of what this cgroup
+    namespace has for the root, else of any subtree; KernelError where there is none at all.
     """
-    subtree = None
-    for line in host.mountinfo.read_text(errors="surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        fields = left.split()
-        if not right.startswith("cgroup2 "):
-            continue
-        mount_point = Path(fields[4].replace("\\040", " "))
-        if fields[3] == "/":
-            return mount_point
-        subtree = subtree or mount_point
-    if subtree is None:
+    mounts = cgroup2_mounts(host)
+    if not mounts:
         raise KernelError(
             "no cgroup2 hierarchy is mounted",
             hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup (systemd does it since 226)",
         )
-    return subtree
+    whole = [one for one in mounts if one.is_whole]
+    return [*whole, *(one for one in mounts if one.root == "/"), *mounts][0].point
 
 
-ROOT_ID = 1  # kernfs gives it to a hierarchy's root
+@dataclass(frozen=True)
+class Cgroup2Mount:
+    """One mount of the hierarchy or of a part of it. `root`: which cgroup that is, as this cgroup
+    namespace calls it: in a container the machine's root is `/..`, as often as it is deep."""
+
+    point: Path
+    root: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the hierarchy's root that is mounted there."""
+        try:
+            return self.point.stat().st_ino == ROOT_ID
+        except OSError:
+            return False
+
+
+def cgroup2_mounts(host: HostPaths) -> list[Cgroup2Mount]:
+    """Those of this mount namespace, by proc_pid_mountinfo(5)."""
+    found = []
+    for line in host.mountinfo.read_text(errors="surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if right.startswith("cgroup2 "):
+            found.append(Cgroup2Mount(Path(fields[4].replace("\\040", " ")), fields[3]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -110,8 +129,16 @@ class CgroupTree:
 
 
 def cgroup_of_process(host: HostPaths, pid: int) -> str | None:
-    """The cgroup2 path of a process as this process's cgroup namespace shows it; None: gone, or too
-    long for this kernel to tell. Others tell as much of it as fits 4 KiB."""
+    """The cgroup2 path of a process below the hierarchy's root, in a container with a cgroup
+    namespace of its own, too; None: gone, or too long for this kernel to tell. Others tell as much
+    of it as fits 4 KiB."""
+    told = _told_cgroup(host, pid)
+    root = namespace_root(host) if told is not None else "/"
+    return told if told is None or root == "/" else os.path.normpath(f"{root}{told}")
+
+
+def _told_cgroup(host: HostPaths, pid: int) -> str | None:
+    """The same as the kernel tells it, from this cgroup namespace's root."""
     try:
         raw = (host.process(pid) / "cgroup").read_bytes()
     except OSError as err:
@@ -121,6 +148,27 @@ def cgroup_of_process(host: HostPaths, pid: int) -> str | None:
         if line.startswith("0::"):
             return line[3:].removesuffix(" (deleted)")
     return None
+
+
+@cache
+def namespace_root(host: HostPaths) -> str:
+    """The path of what this process's cgroup namespace has for the root: `/`, but in a container.
+
+    The kernel tells only how deep it is; whose it is, by which cgroup has this very process.
+    """
+    try:
+        whole = next((one for one in cgroup2_mounts(host) if one.is_whole), None)
+    except OSError:  # a /proc without it
+        return "/"
+    if whole is None or whole.root == "/":
+        return "/"
+    depth = whole.root.count("/..")
+    for directory, _, _ in os.walk(whole.point):
+        with contextlib.suppress(OSError):  # it is gone, or of threads only
+            if str(os.getpid()) in Path(directory, "cgroup.procs").read_text().split():
+                names = Path(directory).relative_to(whole.point).parts[:depth]
+                return f"/{'/'.join(names)}"
+    return "/"
 
 
 def _raise_unless_not_found(err: OSError) -> None:

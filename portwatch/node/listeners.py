@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from portwatch.errors import KernelError
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
@@ -29,6 +29,9 @@ from portwatch.node.sock_diag import (
     open_diag,
 )
 from portwatch.node.socket_holders import Holder, SocketHolders
+
+if TYPE_CHECKING:
+    from portwatch.node.published_ports import PublishedPort
 
 LISTENING = {
     "tcp": 1 << LISTEN,
@@ -72,10 +75,13 @@ class Listener:
 
 @dataclass(frozen=True)
 class Listing:
-    """What was found, and in one sentence each what could not be looked at."""
+    """What was found, and in one sentence each what could not be looked at: sockets, and the rules
+    by which ports are `published`, taken with no socket."""
 
     listeners: list[Listener]
     not_seen: list[str]
+    published: list[PublishedPort] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 class Found(NamedTuple):
@@ -91,7 +97,8 @@ Ask = Callable[[socket.socket, str], Iterable[DiagSocket]]
 
 
 def find_listeners(host: HostPaths | None = None) -> Listing:
-    """Every listening TCP and SCTP socket and every bound UDP one, by port, network, address."""
+    """Every listening TCP and SCTP socket and every bound UDP one, by port, network, address; and
+    the ports that are taken with no socket."""
     host = host or HostPaths()
     namespaces = find_namespaces(host)
 
@@ -100,7 +107,10 @@ def find_listeners(host: HostPaths | None = None) -> Listing:
 
     listing = _list(host, namespaces, ask, PROTOCOL_NUMBERS)
     listing.listeners.sort(key=lambda one: (one.port, one.protocol, one.network, one.address))
-    return listing
+    from portwatch.node.published_ports import find_published  # not in the agent's own memory
+
+    published, unread = find_published(host, namespaces)
+    return replace(listing, published=published, unread=unread)
 
 
 def find_holders(

@@ -7,6 +7,7 @@ only an open descriptor keeps, or that another mount namespace alone has a name 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,12 @@ from portwatch.node.netns import CLONE_NEWNET, host_network_inode, netns_inode
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import process_ids
 
+GONE = (errno.ENOENT, errno.ESRCH)
 LOCAL_PORTS = (32768, 60999)  # net/ipv4/af_inet.c, where the namespace does not say
+
+
+class NamespaceGone(KernelError):
+    """Its last process has ended since it was found, or its name means another one now."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,13 @@ def _unescaped(text: str) -> str:
 
 @contextlib.contextmanager
 def entered(namespace: Namespace, host: HostPaths) -> Iterator[None]:
-    """This thread inside the namespace; KernelError where it may not be entered."""
+    """This thread inside the namespace; KernelError where it may not be entered. To be where it is
+    already takes no privilege."""
     home = os.open(host.proc / "thread-self" / "ns" / "net", os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if os.fstat(home).st_ino == namespace.inode:
+            yield
+            return
         there = _open(namespace)
         try:
             _set(there, namespace)
@@ -100,17 +110,18 @@ def local_ports(host: HostPaths) -> tuple[int, int]:
 
 
 def _open(namespace: Namespace) -> int:
-    reason = "it is gone"
+    reason, is_gone = "it is gone", True
     for path in namespace.paths:
         try:
             opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as err:
-            reason = err.strerror or str(err)
+            reason, is_gone = err.strerror or str(err), err.errno in GONE
             continue
         if os.fstat(opened).st_ino == namespace.inode:
             return opened
         os.close(opened)  # the process has moved, or the name means another one now
-    raise KernelError(f"cannot enter {namespace.name}: {reason}")
+    kind = NamespaceGone if is_gone else KernelError
+    raise kind(f"cannot enter {namespace.name}: {reason}")
 
 
 def _set(opened: int, namespace: Namespace) -> None:

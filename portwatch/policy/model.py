@@ -28,6 +28,7 @@ Acceptable = Literal[
     "matches-nobody",
     "unused-entry",
     "repeated-entry",
+    "published-port",
 ]
 """Findings of `check` that a constraint may say are meant; what locks out is not among them."""
 
@@ -81,6 +82,22 @@ class Policy:
     sha256: str
     reason: str | None = None
     catalog: tuple[CatalogEntry, ...] = ()
+
+    @property
+    def uses_declared(self) -> bool:
+        """Whether some list holds `declared`: what it means depends on the pod."""
+        return any(c.deny.declared or c.allow.declared for c in self.constraints)
+
+    def as_declared(self, is_declared: bool) -> Policy:
+        """Return the policy as it is for every port that the pod which binds declares, or for
+        every one that it does not: the two say together what this one says."""
+        if not self.uses_declared:
+            return self
+        constraints = tuple(
+            replace(c, deny=c.deny.as_declared(is_declared), allow=c.allow.as_declared(is_declared))
+            for c in self.constraints
+        )
+        return replace(self, constraints=constraints)
 
     def with_mode(self, mode: Mode) -> Policy:
         """Return this policy in another mode.

@@ -36,6 +36,14 @@ class KnownPod:
     declared_ports: tuple[DeclaredPort, ...] = ()
 
     @property
+    def declared(self) -> frozenset[tuple[str, int]]:
+        """Protocols and ports that `declared` means: those of its containers, in its network."""
+        found = {(one.protocol, one.port) for one in self.declared_ports}
+        if self.host_network:
+            found |= {(one.protocol, one.host_port) for one in self.declared_ports if one.host_port}
+        return frozenset(found)
+
+    @property
     def labels_text(self) -> str:
         """The labels as one text, as selectors are held against them."""
         return labels_text(self.labels)

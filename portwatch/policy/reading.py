@@ -103,22 +103,23 @@ def judge(constraint: Constraint, subject: Subject, endpoint: Endpoint) -> Judge
     for selector in constraint.subject_except:
         if selector.matches(subject):
             return Judgement(constraint, "skip", "except", selectors=(selector,))
+    is_declared = subject.declares(endpoint.protocol, endpoint.port)
     addresses = constraint.addresses
     if addresses is None or addresses.exposes(endpoint.address):
-        word = find(constraint.deny, endpoint)
+        word = find(constraint.deny, endpoint, is_declared)
         if word is not None:
             return Judgement(constraint, "deny", "deny", word)
     if addresses is None or addresses.covers(endpoint.address):
-        word = find(constraint.allow, endpoint)
+        word = find(constraint.allow, endpoint, is_declared)
         if word is not None:
             return Judgement(constraint, "allow", "allow", word)
     effect = "continue" if endpoint.lists_only else constraint.otherwise
     return Judgement(constraint, effect, "otherwise")
 
 
-def find(ports: EndpointSet, endpoint: Endpoint) -> str | None:
+def find(ports: EndpointSet, endpoint: Endpoint, is_declared: bool = False) -> str | None:
     """Return the word of a list that means the endpoint's port, None where none does."""
-    word = ports.find(endpoint.protocol, endpoint.port)
+    word = ports.find(endpoint.protocol, endpoint.port, is_declared)
     if word is None and endpoint.picked:
         word = ports.find(endpoint.protocol, EPHEMERAL)
     return word

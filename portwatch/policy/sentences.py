@@ -15,9 +15,13 @@ from portwatch.policy.workload import (
     Names,
     Selector,
     Subject,
+    declared_ports,
     in_words,
     names_of,
 )
+
+MANY_PORTS = 8
+"""A pod that declares more is told with so many."""
 
 
 def sentence(
@@ -30,9 +34,10 @@ def sentence(
     if judgement.effect == "continue":
         if endpoint.lists_only:
             return f"says nothing of {port_text(endpoint)}: only its lists could"
-        return f"{_neither(constraint, endpoint)}; otherwise: continue"
+        return f"{_neither(constraint, subject, endpoint)}; otherwise: continue"
     if judgement.cause == "otherwise":
-        because = f"{_neither(constraint, endpoint)}; otherwise: {judgement.effect}"
+        neither = _neither(constraint, subject, endpoint)
+        because = f"{neither}; otherwise: {judgement.effect}"
     else:
         because = f"{port_text(endpoint)} is in its {judgement.cause} list"
         because += _word_text(judgement.word, endpoint)
@@ -72,12 +77,28 @@ def address_text(endpoint: Endpoint) -> str:
     return ":: (and 0.0.0.0)" if endpoint.address.dual else str(endpoint.address)
 
 
-def _neither(constraint: Constraint, endpoint: Endpoint) -> str:
+def _neither(constraint: Constraint, subject: Subject, endpoint: Endpoint) -> str:
     """Return why neither list means the endpoint: its address, or its port."""
     addresses = constraint.addresses
     if addresses is not None and not addresses.covers(endpoint.address):
         return f"{address_text(endpoint)} is not among its addresses"
+    if constraint.deny.declared or constraint.allow.declared:
+        return f"in neither list ({_declared_text(subject)})"
     return "in neither list"
+
+
+def _declared_text(subject: Subject) -> str:
+    """Return what `declared` means for whoever binds."""
+    declared = declared_ports(subject.cgroup, subject.container)
+    found = sorted((port, protocol) for protocol, port in declared)
+    if found:
+        shown = ", ".join(f"{port}/{protocol}" for port, protocol in found[:MANY_PORTS])
+        more = f" and {len(found) - MANY_PORTS} more" if found[MANY_PORTS:] else ""
+        return f"`declared` is {shown}{more} here"
+    why = "the pod declares no port" if subject.pod else "no known pod"
+    if subject.pod and subject.pod.declared:
+        why = "the cgroup only claims to be that pod's"
+    return f"`declared` is nothing here: {why}"
 
 
 def _word_text(word: str, endpoint: Endpoint) -> str:

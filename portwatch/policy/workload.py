@@ -25,6 +25,7 @@ __all__ = [
     "Selector",
     "Subject",
     "Workload",
+    "declared_ports",
     "in_words",
     "match_key",
     "names_of",
@@ -87,6 +88,10 @@ class Subject:
         """What the API server says of the pod that the task is in."""
         return self.container.pod if self.container else None
 
+    def declares(self, protocol: str, port: int) -> bool:
+        """Return whether `declared` means the port."""
+        return (protocol, port) in declared_ports(self.cgroup, self.container)
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -121,6 +126,16 @@ def names_of(cgroup: str, container: KnownContainer | None) -> dict[str, Names]:
             for key, names in of_container.items()
         },
     }
+
+
+def declared_ports(cgroup: str, container: KnownContainer | None) -> frozenset[tuple[str, int]]:
+    """Return protocol and port of what `declared` means in a cgroup: nothing where the pod is not
+    known, and nothing in a cgroup that only claims to be a pod's."""
+    if container is None or container.pod is None:
+        return frozenset()
+    place = place_of(cgroup)
+    is_believed = place.pod is not None and (not place.is_claimed or container.is_verified)
+    return container.pod.declared if is_believed else frozenset()
 
 
 @dataclass(frozen=True)

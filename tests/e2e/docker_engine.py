@@ -14,25 +14,24 @@ from engine_room import engine_room
 
 DAEMON = (
     "dockerd",
-    "--bridge=none",
-    "--iptables=false",
-    "--ip6tables=false",
     "--exec-opt=native.cgroupdriver=cgroupfs",
     "--storage-driver=vfs",
     "--live-restore",
     "--log-level=error",
 )
+NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 
 
 @contextmanager
-def docker(cgroup: Path) -> Iterator[Engine]:
-    """Docker with its API served; `cgroup` must not exist yet."""
+def docker(cgroup: Path, own_network: bool = False) -> Iterator[Engine]:
+    """Docker with its API served; `cgroup` must not exist yet. In a network namespace of its own it
+    makes a bridge there and publishes ports; else it leaves the machine's network alone."""
     folder = Path(mkdtemp(prefix="portwatch-docker-"))
     api = folder / "docker.sock"
     client = ["/usr/bin/docker", f"--host=unix://{api}", f"--config={folder}"]
     try:
-        with engine_room(cgroup) as room:
-            server = [*DAEMON, f"--host=unix://{api}"]
+        with engine_room(cgroup, own_network) as room:
+            server = [*DAEMON, *(() if own_network else NO_NETWORK), f"--host=unix://{api}"]
             engine = Engine("docker", room, api, server, client)
             try:
                 engine.start()

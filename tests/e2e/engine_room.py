@@ -42,10 +42,12 @@ JOIN = 'echo 0 >"$0" && exec "$@"'
 
 @dataclass(frozen=True)
 class EngineRoom:
-    """`cgroup` is that of the engine and of all its containers; `keeper` holds the mounts."""
+    """`cgroup` is that of the engine and of all its containers; `keeper` holds the mounts, and the
+    network where the engine has one of its own."""
 
     cgroup: Path
     keeper: int
+    own_network: bool = False
 
     def command(self, *arguments: object) -> list[str]:
         """A command line that runs in here, in the engine's own cgroup.
@@ -54,6 +56,7 @@ class EngineRoom:
         from here.
         """
         enter = ["nsenter", "--mount", f"--target={self.keeper}", "--wd=/"]
+        enter += ["--net"] if self.own_network else []
         return [*_joining(self.cgroup / "engine"), *enter, *map(str, arguments)]
 
     def run(self, *arguments: object, **more: Any) -> str:
@@ -64,7 +67,7 @@ class EngineRoom:
 
 
 @contextmanager
-def engine_room(cgroup: Path) -> Iterator[EngineRoom]:
+def engine_room(cgroup: Path, own_network: bool = False) -> Iterator[EngineRoom]:
     """A room whose cgroup, which must not exist yet, is removed at the end with all in it."""
     path = cgroup.relative_to(find_cgroup2(HostPaths()))
     cgroup.mkdir()
@@ -73,14 +76,16 @@ def engine_room(cgroup: Path) -> Iterator[EngineRoom]:
     try:
         keeper = subprocess.Popen(
             [
-                *(*_joining(cgroup / "engine"), "unshare", "--mount", "sh", "-c", MOUNTS, "sh"),
+                *(*_joining(cgroup / "engine"), "unshare", "--mount"),
+                *(["--net"] if own_network else []),
+                *("sh", "-c", MOUNTS, "sh"),
                 *map(str, [path, *path.parents]),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
         assert keeper.stdout and keeper.stdout.readline() == b"ready\n"
-        yield EngineRoom(cgroup, keeper.pid)
+        yield EngineRoom(cgroup, keeper.pid, own_network)
     finally:
         (cgroup / "cgroup.kill").write_text("1")
         if keeper:

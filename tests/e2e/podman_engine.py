@@ -46,7 +46,7 @@ class Podman(Engine):
 
 
 @contextmanager
-def podman(cgroup: Path, serving: bool = True) -> Iterator[Podman]:
+def podman(cgroup: Path, serving: bool = True, own_network: bool = False) -> Iterator[Podman]:
     """Podman with its API served, or to be started by the test; `cgroup` must not exist yet."""
     folder = Path(mkdtemp(prefix="portwatch-podman-"))
     settings = folder / "containers.conf"
@@ -55,7 +55,7 @@ def podman(cgroup: Path, serving: bool = True) -> Iterator[Podman]:
     api = folder / "podman.sock"
     server = [*client, "system", "service", "--time=0", f"unix://{api}"]
     try:
-        with engine_room(cgroup) as room:
+        with engine_room(cgroup, own_network) as room:
             settings_at = {"CONTAINERS_CONF": str(settings)}
             engine = Podman("podman", room, api, server, client, environment=settings_at)
             engine.cli("load", "--input", image_archive())

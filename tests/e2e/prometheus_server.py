@@ -24,17 +24,23 @@ SCRAPE_SECONDS = 20
 Labels = frozenset[tuple[str, str]]
 
 
-class PrometheusServer:
-    """Runs on the committed example, rules included, with one target and everything each second."""
+def secured_config(folder: Path, target: str, ca: Path, password: str) -> dict[str, Any]:
+    """The committed example, rules included, with one target and everything each second; what it
+    reads is put into `folder`."""
+    config: dict[str, Any] = yaml.safe_load(SCRAPE_CONFIG.read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [target]}]
+    shutil.copy(RULES, folder)
+    shutil.copy(ca, folder / job["tls_config"]["ca_file"])
+    (folder / job["basic_auth"]["password_file"]).write_text(password)
+    return config
 
-    def __init__(self, folder: Path, target: str, ca: Path, password: str) -> None:
-        config = yaml.safe_load(SCRAPE_CONFIG.read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        (job,) = config["scrape_configs"]
-        job["static_configs"] = [{"targets": [target]}]
-        shutil.copy(RULES, folder)
-        shutil.copy(ca, folder / job["tls_config"]["ca_file"])
-        (folder / job["basic_auth"]["password_file"]).write_text(password)
+
+class PrometheusServer:
+    """Runs with its files in `folder`."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         path = folder / "prometheus.yaml"
         path.write_text(yaml.safe_dump(config))
         self._log = ""

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from product import AgentProcess, eventually, run_command
-from prometheus_server import PrometheusServer
+from prometheus_server import PrometheusServer, secured_config
 from sandbox import Sandbox
 from secured_agent import PASSWORD, secure
 
@@ -68,7 +68,8 @@ def watched_day(sandbox: Sandbox, folder: Path) -> Iterator[Day]:
         options = ("--keep", "--max-series", MAX_SERIES, "--web.config.file", secured.config)
         agent = sandbox.agent(policy, *options)
         target = urlsplit(agent.url).netloc
-        prometheus = PrometheusServer(folder, target, secured.ca, PASSWORD)
+        config = secured_config(folder, target, secured.ca, PASSWORD)
+        prometheus = PrometheusServer(folder, config)
         stack.callback(prometheus.close)
         day = Day(agent, prometheus, sandbox.status())
         eventually(

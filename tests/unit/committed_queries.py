@@ -1,4 +1,4 @@
-"""What the committed dashboard and alerts ask of Prometheus, with the dashboard's variables filled.
+"""What the committed dashboards and alerts ask of Prometheus, with a dashboard's variables filled.
 
 Read from the JSON and the YAML that users get, not from what they were made with.
 """
@@ -15,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "grafana" / "dashboards" / "portwatch.json"
+FLEET = DASHBOARD.with_name("portwatch-fleet.json")
 RULES = ROOT / "deploy" / "prometheus" / "portwatch.rules.yaml"
 RULE_TESTS = RULES.with_suffix(".test.yaml")
 SCRAPE_CONFIG = RULES.with_name("prometheus.yaml")
@@ -37,29 +38,29 @@ class PanelQuery:
         return f"{self.panel}/{self.ref}"
 
 
-def board() -> dict[str, Any]:
-    """The committed dashboard."""
-    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text())
+def board(path: Path = DASHBOARD) -> dict[str, Any]:
+    """A committed dashboard."""
+    loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
 
 
-def panels() -> list[dict[str, Any]]:
+def panels(path: Path = DASHBOARD) -> list[dict[str, Any]]:
     """Its panels, rows left out."""
-    return [panel for panel in board()["panels"] if panel["type"] != "row"]
+    return [panel for panel in board(path)["panels"] if panel["type"] != "row"]
 
 
-def panel_queries() -> list[PanelQuery]:
+def panel_queries(path: Path = DASHBOARD) -> list[PanelQuery]:
     """Every query of every panel."""
     return [
         PanelQuery(panel["title"], target["refId"], target["expr"])
-        for panel in panels()
+        for panel in panels(path)
         for target in panel["targets"]
     ]
 
 
-def variables() -> dict[str, dict[str, Any]]:
+def variables(path: Path = DASHBOARD) -> dict[str, dict[str, Any]]:
     """The dashboard's variables by name."""
-    return {variable["name"]: variable for variable in board()["templating"]["list"]}
+    return {variable["name"]: variable for variable in board(path)["templating"]["list"]}
 
 
 def alerts() -> dict[str, dict[str, Any]]:

@@ -33,8 +33,9 @@ class KnownReadings:
             HookState("bind6", True, True, False, 0, 0),
         ]
 
-    def uncovered(self) -> dict[str, str]:
+    def uncovered(self, published_unread: bool = False) -> dict[str, str]:
         """One gap."""
+        assert not published_unread
         return {"sctp_bind": "why"}
 
     def violations(self) -> Iterator[ViolationCount]:
@@ -48,6 +49,10 @@ class KnownReadings:
     def collision_counts(self) -> Iterator[CollisionCount]:
         """One kind."""
         yield CollisionCount(CollisionKey(2, 8080, 0), 6, 10, 1)
+
+    def published_binds(self) -> Iterator[CollisionCount]:
+        """One bind in vain."""
+        yield CollisionCount(CollisionKey(2, 9001, 0), 1, 20, 2)
 
 
 class KnownNames:
@@ -74,5 +79,7 @@ def known_collector(max_series: int = 2) -> PortwatchCollector:
         unclassified=lambda: 0,
         listeners=[(("shop-api.service", "tcp", "9001", "wildcard", "denied"), 1)],
         listeners_surveyed_seconds=1767323040.0,
+        published=[(("docker", "tcp"), 2)],
+        shadowed=[(("shop-api.service", "tcp", "9001", "docker"), 1)],
     )
     return PortwatchCollector(KnownReadings(), KnownNames(), state, max_series)

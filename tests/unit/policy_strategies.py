@@ -124,7 +124,8 @@ def port_words(draw: st.DrawFn, names: tuple[str, ...] = ()) -> str | int:
         first, last = sorted((draw(_port_numbers), draw(_port_numbers)))
         return f"{first}-{last}{suffix}"
     if kind == 3:
-        return draw(st.sampled_from(("all", "privileged", "ephemeral", "ephemeral"))) + suffix
+        word = draw(st.sampled_from(("all", "privileged", "ephemeral", "ephemeral", "declared")))
+        return word if word == "declared" and suffix == "/udplite" else word + suffix
     if kind == 4:
         return "catalog:" + draw(st.sampled_from(_CATALOG))
     return draw(st.sampled_from(names))

@@ -49,6 +49,18 @@ LINES = {
     "13:14:15 shared tcp 127.0.0.1:80: python3[42] of web has it beside nginx[7] of shop": (
         collision(holder=SHOP, shared=True)
     ),
+    "13:14:15 published tcp 127.0.0.1:80: python3[42] of web gets nothing on it: NAT by docker "
+    "(DOCKER) sends what comes in to 172.17.0.2:80 and 2 more: theirs": collision(
+        published=True,
+        holder={
+            "source": "docker",
+            "target": "172.17.0.2:80",
+            "address": "0.0.0.0",
+            "rule": "DOCKER",
+            "comment": "theirs",
+            "more": 2,
+        },
+    ),
     "13:14:15 taken udp port 80: web wanted it; whose it was is not known ×5": {
         "time": "2026-01-02T13:14:15.678901Z",
         "kind": "collision",

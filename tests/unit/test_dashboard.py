@@ -1,19 +1,29 @@
-"""The committed dashboard: current, well formed, and of use to whoever reads it."""
+"""The committed dashboards: current, well formed, and of use to whoever reads them."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from committed_queries import DASHBOARD, ROOT, alerts, board, panel_queries, panels, variables
+from committed_queries import (
+    DASHBOARD,
+    FLEET,
+    ROOT,
+    alerts,
+    board,
+    panel_queries,
+    panels,
+    variables,
+)
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboard import dashboard_json
+from grafana.dashboard import BOARDS
 from grafana.links import RUNBOOKS
 
 GRID_WIDTH = 24
@@ -21,33 +31,46 @@ BUILT_IN = {"__all", "__range", "__interval", "__rate_interval", "__data"}
 UNITS = {"none", "s", "ops", "bytes", "percentunit"}
 
 
-def titles() -> list[str]:
-    """Every panel's title."""
-    return [panel["title"] for panel in panels()]
+each_board = pytest.mark.parametrize("path", [DASHBOARD, FLEET], ids=lambda path: path.stem)
+
+
+def every_panel() -> list[Any]:
+    """Each panel of each dashboard."""
+    return [
+        pytest.param(panel, id=f"{path.stem}-{panel['title']}")
+        for path in (DASHBOARD, FLEET)
+        for panel in panels(path)
+    ]
 
 
 def test_json_is_current() -> None:
     """What is committed is what the code makes: `make grafana` changes nothing."""
-    assert DASHBOARD.read_text() == dashboard_json()
+    assert {board.path for board in BOARDS} == set(DASHBOARD.parent.glob("*.json"))
+    for one in BOARDS:
+        assert one.path.read_text() == one.json(), one.name
 
 
-def test_json_is_of_the_schema() -> None:
+@each_board
+def test_json_is_of_the_schema(path: Path) -> None:
     """Grafana's schema, as its SDK has it, reads the file and loses nothing of it."""
-    read = Dashboard.from_json(board())
-    assert json.loads(json.dumps(read, cls=JSONEncoder)) == board()
+    read = Dashboard.from_json(board(path))
+    assert json.loads(json.dumps(read, cls=JSONEncoder)) == board(path)
 
 
-def test_ids_are_unique() -> None:
+@each_board
+def test_ids_are_unique(path: Path) -> None:
     """No two panels or rows have one id, and no two panels one title."""
-    ids = [panel["id"] for panel in board()["panels"]]
+    ids = [panel["id"] for panel in board(path)["panels"]]
     assert len(ids) == len(set(ids))
-    assert len(titles()) == len(set(titles()))
+    titles = [panel["title"] for panel in panels(path)]
+    assert len(titles) == len(set(titles))
 
 
-def test_nothing_overlaps() -> None:
+@each_board
+def test_nothing_overlaps(path: Path) -> None:
     """Every panel has its place on the grid, within its width, and shares it with none."""
     taken: dict[tuple[int, int], str] = {}
-    for panel in board()["panels"]:
+    for panel in board(path)["panels"]:
         place = panel["gridPos"]
         columns = range(place["x"], place["x"] + place["w"])
         assert columns.stop <= GRID_WIDTH, panel["title"]
@@ -57,10 +80,9 @@ def test_nothing_overlaps() -> None:
     assert len(taken) == GRID_WIDTH * (max(y for _, y in taken) + 1), "no holes"
 
 
-@pytest.mark.parametrize("title", titles())
-def test_panel_explains_itself(title: str) -> None:
+@pytest.mark.parametrize("panel", every_panel())
+def test_panel_explains_itself(panel: dict[str, Any]) -> None:
     """Each panel has a description, a unit, a word for when there is no data, and colours."""
-    (panel,) = (panel for panel in panels() if panel["title"] == title)
     defaults = panel["fieldConfig"]["defaults"]
     assert panel["description"].endswith((".", "`")), panel["description"]
     assert len(panel["description"]) > 20
@@ -73,23 +95,36 @@ def test_panel_explains_itself(title: str) -> None:
     assert {target["refId"] for target in panel["targets"]} and panel["targets"]
 
 
-def test_variables_are_defined() -> None:
+@each_board
+def test_variables_are_defined(path: Path) -> None:
     """Every `$name` of the dashboard is one of its variables or Grafana's own, and all are used."""
     used = {
-        first or second
-        for first, second in re.findall(r"\$(?:\{(\w+)|(\w+))", DASHBOARD.read_text())
+        first or second for first, second in re.findall(r"\$(?:\{(\w+)|(\w+))", path.read_text())
     } - BUILT_IN
-    assert used == set(variables())
-    for name in ("instance", "workload", "constraint"):
-        assert variables()[name]["multi"] and variables()[name]["includeAll"], name
+    assert used == set(variables(path))
+    for name in used - {"datasource", "scheme"}:
+        assert variables(path)[name]["multi"] and variables(path)[name]["includeAll"], name
 
 
-def test_rates_fit_any_zoom() -> None:
+@each_board
+def test_rates_fit_any_zoom(path: Path) -> None:
     """Every rate() has the window that Grafana reckons from the scrape interval."""
-    for query in panel_queries():
+    for query in panel_queries(path):
         windows = re.findall(r"\brate\([^[]*\[([^]]*)\]", query.text)
         assert set(windows) <= {"$__rate_interval"}, query.key
         assert "increase(" not in query.text, "it misses a counter's first value"
+
+
+def test_fleet_leads_to_the_agent() -> None:
+    """From each table of nodes a click looks at that node's agent in the other dashboard."""
+    leading = {title for title, url in data_links(FLEET) if url.startswith("/d/portwatch?")}
+    assert leading == {
+        "Nodes that do not enforce",
+        "Nodes with another policy than most",
+        "Nodes that refused a policy",
+    }
+    assert board()["uid"] == "portwatch"
+    assert "var-instance=${__data.fields.instance:percentencode}" in FLEET.read_text()
 
 
 def test_rows_lead_to_the_explanation() -> None:
@@ -113,9 +148,10 @@ def test_rows_lead_to_the_explanation() -> None:
 def test_runbook_links_lead_somewhere() -> None:
     """Every runbook that a panel leads to is an alert's page."""
     pages = {f"{RUNBOOKS}{alert}.md" for alert in alerts()}
-    linked = {link["url"] for panel in panels() for link in panel.get("links", [])}
-    assert linked <= pages
-    assert len(linked) >= 8
+    for path, most in ((DASHBOARD, 8), (FLEET, 4)):
+        linked = {link["url"] for panel in panels(path) for link in panel.get("links", [])}
+        assert linked <= pages
+        assert len(linked) >= most
 
 
 def test_provisioning_is_readable() -> None:
@@ -128,11 +164,11 @@ def test_provisioning_is_readable() -> None:
     assert provider["options"]["path"]
 
 
-def data_links() -> list[tuple[str, str]]:
+def data_links(path: Path = DASHBOARD) -> list[tuple[str, str]]:
     """(panel, URL) of every link of a field."""
     return [
         (panel["title"], link["url"])
-        for panel in panels()
+        for panel in panels(path)
         for override in panel["fieldConfig"].get("overrides", [])
         for setting in override["properties"]
         if setting["id"] == "links"

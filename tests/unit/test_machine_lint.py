@@ -13,7 +13,9 @@ from portwatch.agent.lint.machine import Machine
 from portwatch.kernel.readings import ObservedBind
 from portwatch.node.accounts import AccountTable
 from portwatch.node.listeners import Listener
+from portwatch.node.nat.published import Published
 from portwatch.node.paths import HostPaths
+from portwatch.node.published_ports import PublishedPort
 from portwatch.node.reserved_ports import reserved_ports
 from portwatch.node.socket_holders import Holder
 from portwatch.node.unit_files import unit_files
@@ -187,6 +189,37 @@ def test_wildcard_not_needed() -> None:
     assert found(rules, replace(here, observed=[replace(private, cgroup=3)])) == [one]
     assert found(rules.replace("allow", "addresses: [loopback], allow"), here) == []
     assert found(rules, MACHINE) == []
+
+
+PUBLISHED = PublishedPort(
+    Published("tcp", (4,), None, 8080, 8081, "docker", "172.17.0.2:80", "DOCKER"), 4026531833, True
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (
+            "for: {unit: nginx.service}, allow: [8081/tcp]",
+            "it allows 8080-8081/tcp (docker to 172.",
+        ),
+        ("except: {unit: nginx.service}, deny: [8000-8100]", "it refuses 8080-8081/tcp (docker to"),
+        ("for: {unit: nginx.service}, allow: [8081/udp]", None),
+        ("for: {unit: nginx.service}, addresses: [loopback], allow: [8080]", None),
+        ("for: {unit: nginx.service}, allow: [all]", None),
+        ("for: {container: web}, allow: [8080]", None),
+        ("allow: [8080, 9000], otherwise: continue", None),
+        ("for: {unit: nginx.service}, accept: [published-port], allow: [8080]", "it allows"),
+    ],
+)
+def test_published_ports(rule: str, said: str | None) -> None:
+    """A list that gives somebody a port which NAT takes here, or that keeps such a port, is told
+    so; not one of all ports, of loopback, or for who has a network of its own."""
+    told = found(f"- {{name: a, {rule}}}\n", replace(MACHINE, published=[PUBLISHED]))
+    told = [one for one in told if one.id == "published-port"]
+    assert [said is not None and said in one.reason for one in told] == [True] * (said is not None)
+    elsewhere = replace(PUBLISHED, is_host_network=False)
+    assert found("- {name: a, deny: [8080]}\n", replace(MACHINE, published=[elsewhere])) == []
 
 
 def test_the_builtin_policy_has_no_findings_here() -> None:

@@ -44,6 +44,14 @@ def test_finds_cgroup2_wherever_it_is(tmp_path: Path, mountinfo: str, expected: 
     assert find_cgroup2(host(tmp_path, mountinfo)) == Path(expected)
 
 
+def test_whole_hierarchy_is_told_by_its_root(tmp_path: Path) -> None:
+    """In a container its own cgroup looks like the root; the machine's, mounted too, is taken."""
+    machine = find_cgroup2(HostPaths())
+    own = "50 23 0:22 / /mnt/own rw - cgroup2 cgroup2 rw\n"
+    mounted = f"51 23 0:22 /../.. {machine} ro - cgroup2 cgroup2 rw\n"
+    assert find_cgroup2(host(tmp_path, own + mounted)) == machine
+
+
 def test_no_cgroup2_says_what_to_do(tmp_path: Path) -> None:
     """Without cgroup2 the error names the command that mounts it."""
     with pytest.raises(KernelError) as caught:

@@ -15,7 +15,7 @@ from portwatch.agent.survey.child import fold, report
 from portwatch.agent.survey.report import SurveyRequest
 from portwatch.agent.survey.survey import Surveyed, survey
 from portwatch.node.accounts import AccountTable
-from portwatch.node.listeners import Listener
+from portwatch.node.listeners import Listener, Listing
 from portwatch.node.socket_holders import Holder
 from portwatch.policy.decide import decide
 from portwatch.policy.model import Policy
@@ -27,6 +27,7 @@ from portwatch.policy.words.scopes import scope_of
 
 NOBODYS = AccountTable({}, {})
 BOOK = ContainerBook()
+NOTHING = Listing([], [])
 HOLDER = Holder(
     pid=7, comm="api", exe="/api", cmdline="api -x", uid=1001, gid=1002,
     cgroup="/system.slice/shop-api.service", since="2026-01-02T03:04:05.670000Z",
@@ -209,14 +210,16 @@ def test_a_violating_listener_is_handed_back_once_a_policy() -> None:
     """What was told under this policy is not told again; under another it is."""
     policy = parse("version: 1\nmode: enforce\nconstraints: [{name: c, deny: [1-100]}]\n")
     found = many(3)
-    first = report(SurveyRequest(max_events=2), policy, found, [], BOOK)
+    first = report(SurveyRequest(max_events=2), policy, found, NOTHING, BOOK)
     assert [event["bind"]["port"] for _, event in first.events] == [1, 2]
     assert (first.untold, first.violating) == (1, {"denied": 3})
     known = tuple(number for number, _ in first.events)
-    second = report(SurveyRequest(told=known, told_under=first.policy), policy, found, [], BOOK)
+    second = report(
+        SurveyRequest(told=known, told_under=first.policy), policy, found, NOTHING, BOOK
+    )
     assert [event["bind"]["port"] for _, event in second.events] == [3]
     assert tuple(second.told) == known
-    third = report(SurveyRequest(told=known, told_under="another"), policy, found, [], BOOK)
+    third = report(SurveyRequest(told=known, told_under="another"), policy, found, NOTHING, BOOK)
     assert len(third.events) == 3
 
 

@@ -10,8 +10,21 @@ from typing import Any
 
 import pytest
 
-from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
-from portwatch.agent.survey.runs import PERIOD_SECONDS, REST_SECONDS, RETRY_SECONDS, SurveyRuns
+from portwatch.agent.survey.report import (
+    PublishedSeries,
+    PublishedSpan,
+    Series,
+    ShadowedSeries,
+    SurveyReport,
+    SurveyRequest,
+)
+from portwatch.agent.survey.runs import (
+    PERIOD_SECONDS,
+    REST_SECONDS,
+    RETRY_SECONDS,
+    SOON_SECONDS,
+    SurveyRuns,
+)
 from portwatch.errors import PortwatchError
 
 SERIES: Series = ("shop", "tcp", "80", "loopback", "allowed")
@@ -70,10 +83,14 @@ class Desk:
         self.shared: list[dict[str, Any]] = []
         self.listeners_folded = 0
         self.signs = object
+        self.published: list[tuple[PublishedSeries, int]] = []
+        self.shadowed: list[tuple[ShadowedSeries, int]] = []
+        self.published_unread = False
+        self.kept: list[list[PublishedSpan]] = []
         tell = self.events.append, self.shared.extend
         self.rewrites_expected = 0
         hands = *tell, self._expect_rewrites, dict, self.begin, self._see
-        self.runs = SurveyRuns("/pins", 9, self.selector, self, *hands)
+        self.runs = SurveyRuns("/pins", 9, self.selector, self, *hands, keep=self.kept.append)
 
     def _expect_rewrites(self) -> None:
         self.rewrites_expected += 1
@@ -219,3 +236,32 @@ def test_a_survey_that_failed_is_tried_again_soon(desk: Desk) -> None:
     assert len(desk.children) == 1
     desk.runs.tick(start + RETRY_SECONDS + 1)
     assert len(desk.children) == 2
+
+
+def test_a_bind_in_vain_is_looked_into_soon(desk: Desk) -> None:
+    """Not at the next minute; but whoever binds in a loop makes no survey follow the other."""
+    desk.runs.want()
+    desk.runs.tick(1000)
+    desk.children[-1].end(reported())
+    desk.serve()
+    for second in range(1, 10):
+        desk.runs.want_soon(1000 + second)
+        desk.runs.tick(1000 + second)
+    assert len(desk.children) == 1
+    desk.runs.tick(1000 + SOON_SECONDS)
+    assert len(desk.children) == 2
+    desk.children[-1].end(reported())
+    desk.serve()
+    desk.runs.tick(1000 + SOON_SECONDS + 1)
+    assert len(desk.children) == 2
+
+
+def test_what_is_published_is_handed_on(desk: Desk) -> None:
+    """To the metrics, and to the kernel; and where it may not be read, that."""
+    span: PublishedSpan = (5, "tcp", 4, "", 80, 81)
+    desk.runs.want()
+    desk.runs.tick(1)
+    published = [(("docker", "tcp"), 2)]
+    desk.children[-1].end(reported(published=published, spans=[span], unread=["host: no"]))
+    desk.serve()
+    assert (desk.published, desk.kept, desk.published_unread) == (published, [[span]], True)

@@ -75,7 +75,7 @@ def sharing_event(
 
 def conflicting(raw: layout.Event, holders: list[Listener]) -> Iterator[Listener]:
     """Those sockets whose address is among the bind's, or the other way round."""
-    wanted = _reach(address_text(bytes(raw.address)), bool(raw.scope & layout.SCOPE_DUAL))
+    wanted = reach(address_text(bytes(raw.address)), bool(raw.scope & layout.SCOPE_DUAL))
     for one in holders:
         if overlap(wanted, reach_of(one)):
             yield one
@@ -85,7 +85,8 @@ Reach = tuple[frozenset[str], str | None]
 """IP versions that an address is exposed on, and the one address, None for all of them."""
 
 
-def _reach(address: str, dual: bool) -> Reach:
+def reach(address: str, dual: bool) -> Reach:
+    """What a bind of an address is exposed on."""
     if dual:
         return frozenset(("4", "6")), None
     version = "6" if ":" in address else "4"
@@ -96,7 +97,7 @@ def _reach(address: str, dual: bool) -> Reach:
 
 def reach_of(one: Listener) -> Reach:
     """What a socket is exposed on."""
-    return _reach(one.address, one.dual)
+    return reach(one.address, one.dual)
 
 
 def overlap(one: Reach, other: Reach) -> bool:

@@ -195,7 +195,9 @@ class CollisionReports:
     def _is_news(self, event: Event) -> bool:
         """Both that share a port may have just bound it, and been found with the other; and a
         survey finds it again and again."""
-        names = frozenset(each["workload"].get("name", "") for each in (event, event["holder"]))
+        holder = event["holder"]
+        has_it = holder["workload"].get("name", "") if "workload" in holder else holder["source"]
+        names = frozenset((event["workload"].get("name", ""), has_it))
         bind = event["bind"]
         pair = (names, bind["protocol"], bind["port"], bind["network"])
         now = self._clock()

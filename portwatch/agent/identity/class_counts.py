@@ -40,7 +40,7 @@ def class_counts(
             members.setdefault(classes[number], []).append(path)
         else:
             unclassified += 1
-    compiled = compile_policy(policy, accounts_of(policy))
+    compiled = compile_policy(policy, accounts_of(policy), book.declared)
     counts = []
     for paths in members.values():
         example = min(paths, key=lambda path: (len(path), path))

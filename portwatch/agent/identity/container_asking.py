@@ -64,7 +64,8 @@ def names_containers(policy: Policy) -> bool:
 def names_pods(policy: Policy) -> bool:
     """Whether some verdict depends on what the API server says."""
     selectors = [s for c in policy.constraints for s in (*(c.subject_for or ()), *c.subject_except)]
-    return any(getattr(selector, key) for selector in selectors for key in OF_API_SERVER)
+    named = any(getattr(selector, key) for selector in selectors for key in OF_API_SERVER)
+    return named or policy.uses_declared
 
 
 def container_cgroups(paths: Iterable[str]) -> set[str]:

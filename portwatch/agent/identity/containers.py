@@ -78,6 +78,11 @@ class ContainerBook:
         images = tuple(filter(None, (facts.image, facts.image_id)))
         return KnownContainer(facts.name, images, self.is_verified(path), pod)
 
+    @property
+    def declared(self) -> frozenset[tuple[str, int]]:
+        """Protocol and port of all that known pods declare."""
+        return frozenset(endpoint for pod in self.pods for endpoint in pod.declared)
+
     def is_verified(self, path: str) -> bool:
         """Whether the container of a cgroup is known to be what its path claims."""
         entry = self._entry(path)

@@ -13,6 +13,7 @@ from portwatch.agent.lint.listeners import (
     wildcards,
 )
 from portwatch.agent.lint.machine import Machine
+from portwatch.agent.lint.published import PUBLISHED, published_ports
 from portwatch.agent.lint.selectors import CLAIMED, NOTHING, idle_selectors
 from portwatch.policy.lint.finding import Finding
 from portwatch.policy.lint.local_ports import EPHEMERAL_RANGE, in_local_range
@@ -28,6 +29,7 @@ MACHINE_LINTS: dict[tuple[str, ...], Callable[[Policy, Machine], Iterable[Findin
     (NOTHING, CLAIMED): idle_selectors,
     (EPHEMERAL_RANGE,): _local_range,
     (WILDCARD,): wildcards,
+    (PUBLISHED,): published_ports,
 }
 """The ids that each finds, and the lint."""
 

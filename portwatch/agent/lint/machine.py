@@ -19,6 +19,7 @@ from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.listeners import Listener, find_listeners
 from portwatch.node.namespaces import local_ports
 from portwatch.node.paths import HostPaths
+from portwatch.node.published_ports import PublishedPort
 from portwatch.node.reserved_ports import reserved_ports
 from portwatch.node.unit_files import unit_files
 from portwatch.policy.lint.local_ports import LocalPorts
@@ -38,6 +39,7 @@ class Machine:
     listeners: list[Listener] = field(default_factory=list)
     observed: list[ObservedBind] = field(default_factory=list)
     not_seen: list[str] = field(default_factory=list)
+    published: list[PublishedPort] = field(default_factory=list)
 
 
 def look_around(
@@ -61,12 +63,15 @@ def look_around(
         not_seen.append(f"the workloads that run here were not looked at: {err.message}")
     listeners: list[Listener] = []
     observed: list[ObservedBind] = []
+    published: list[PublishedPort] = []
     if os.geteuid() != 0:
         not_seen.append("what listens here was not looked at: that needs root")
     else:
         listing = find_listeners(host)
         listeners = listing.listeners
+        published = listing.published
         not_seen += [f"what listens in {text}" for text in listing.not_seen]
+        not_seen += listing.unread
         observed = _observed(pin_dir)
     return Machine(
         cgroups,
@@ -77,6 +82,7 @@ def look_around(
         listeners,
         observed,
         not_seen,
+        published,
     )
 
 

@@ -22,7 +22,7 @@ from portwatch.policy.reading import Endpoint
 from portwatch.policy.tables.compile import Accounts, compile_policy
 from portwatch.policy.tables.lookups import Lookups
 from portwatch.policy.words.account_names import AccountNames
-from portwatch.policy.workload import MAX_ID
+from portwatch.policy.workload import MAX_ID, declared_ports
 
 
 class MachineBinds:
@@ -76,10 +76,9 @@ class MachineBinds:
             policy, _ = policy_in_kernel(self._pin_dir)
         except NotLoaded:
             return binds
-        lookups, names = (
-            Lookups(compile_policy(policy, self._accounts)),
-            AccountNames(self._accounts),
-        )
+        declared = {one for bind in binds for one in declared_ports(bind.cgroup, bind.container)}
+        lookups = Lookups(compile_policy(policy, self._accounts, declared))
+        names = AccountNames(self._accounts)
         kept = []
         for bind in binds:
             uid = MAX_ID + 1 if bind.uid is None else bind.uid

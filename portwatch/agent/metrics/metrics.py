@@ -91,7 +91,7 @@ class PortwatchCollector(Collector):
             "Ways to own a port that are not seen or not denied on this kernel; always 1.",
             labels=("gap",),
         )
-        for gap in self._readings.uncovered():
+        for gap in self._readings.uncovered(self._state.published_unread):
             gaps.add_metric((gap,), 1)
         yield gaps
         build = GaugeMetricFamily(

@@ -15,6 +15,8 @@ from portwatch.kernel.readings import CollisionCount, Readings, ViolationCount
 VIOLATION_LABELS = ("constraint", "verdict", "workload", "protocol", "port")
 LISTENER_LABELS = ("workload", "protocol", "port", "scope", "verdict")
 COLLISION_LABELS = ("workload", "protocol", "port")
+PUBLISHED_LABELS = ("source", "protocol")
+SHADOWED_LABELS = ("workload", "protocol", "port", "source")
 
 Labels = tuple[str, ...]
 
@@ -32,12 +34,15 @@ class PortMetrics:
         self._max_series = max_series
         self._violations_shown = OldestSeries[ViolationCount](max_series)
         self._collisions_shown = OldestSeries[CollisionCount](max_series)
+        self._published_shown = OldestSeries[CollisionCount](max_series)
 
     def collect(self, entries: dict[str, int]) -> Iterator[Metric]:
         """Fresh families; `entries` gets how many the kernel's maps have, by map name."""
         violations, violations_folded, entries["violations"] = self._violations()
-        collisions, collisions_folded, entries["collisions"] = self._collisions()
-        yield from (violations, self._listeners(), collisions)
+        collisions, collisions_folded, in_use = self._collisions()
+        binds, binds_folded, in_vain = self._published_binds()
+        entries["collisions"] = in_use + in_vain
+        yield from (violations, self._listeners(), collisions, binds, *self._published())
         folded = GaugeMetricFamily(
             "portwatch_series_folded",
             "Series that --max-series has no room for, so that the metric counts them under "
@@ -47,6 +52,7 @@ class PortMetrics:
         folded.add_metric(("portwatch_violations_total",), violations_folded)
         folded.add_metric(("portwatch_listeners",), self._state.listeners_folded)
         folded.add_metric(("portwatch_bind_collisions_total",), collisions_folded)
+        folded.add_metric(("portwatch_published_port_binds_total",), binds_folded)
         yield folded
         surveyed = GaugeMetricFamily(
             "portwatch_listeners_last_survey_timestamp_seconds",
@@ -76,11 +82,33 @@ class PortMetrics:
         )
 
     def _collisions(self) -> tuple[Metric, int, int]:
-        family = CounterMetricFamily(
+        return self._conflicts(
             "portwatch_bind_collisions",
-            "Binds that the kernel failed with EADDRINUSE, by who wanted the port; past "
-            f"{self._max_series} series all that are new are counted under workload and port "
-            "`other`.",
+            "Binds that the kernel failed with EADDRINUSE, by who wanted the port",
+            self._collisions_shown,
+            self._readings.collision_counts(),
+        )
+
+    def _published_binds(self) -> tuple[Metric, int, int]:
+        return self._conflicts(
+            "portwatch_published_port_binds",
+            "Binds that went through on a port which a NAT rule gives to somebody else, by who "
+            "bound",
+            self._published_shown,
+            self._readings.published_binds(),
+        )
+
+    def _conflicts(
+        self,
+        name: str,
+        what: str,
+        shown: OldestSeries[CollisionCount],
+        counts: Iterable[CollisionCount],
+    ) -> tuple[Metric, int, int]:
+        family = CounterMetricFamily(
+            name,
+            f"{what}; past {self._max_series} series all that are new are counted under workload "
+            "and port `other`.",
             labels=COLLISION_LABELS,
         )
 
@@ -92,8 +120,7 @@ class PortMetrics:
         def other(entry: CollisionCount) -> Labels:
             return OTHER_NAME, layout.PROTOCOL_NAMES[entry.key.protocol], OTHER_NAME
 
-        counts = self._readings.collision_counts()
-        return family, *_fill(family, self._collisions_shown, counts, own, other)
+        return family, *_fill(family, shown, counts, own, other)
 
     def _listeners(self) -> Metric:
         family = GaugeMetricFamily(
@@ -106,6 +133,25 @@ class PortMetrics:
         for labels, count in self._state.listeners:
             family.add_metric(labels, count)
         return family
+
+    def _published(self) -> Iterator[Metric]:
+        published = GaugeMetricFamily(
+            "portwatch_published_ports",
+            "Ports that are taken with no socket, because a NAT rule sends what comes in "
+            "elsewhere, by who wrote the rule.",
+            labels=PUBLISHED_LABELS,
+        )
+        for source, count in self._state.published:
+            published.add_metric(source, count)
+        shadowed = GaugeMetricFamily(
+            "portwatch_listeners_published",
+            "Sockets that listen on a port which a NAT rule gives to somebody else, by who wrote "
+            f"the rule; past {self._max_series} series workload and port are `other`.",
+            labels=SHADOWED_LABELS,
+        )
+        for labels, count in self._state.shadowed:
+            shadowed.add_metric(labels, count)
+        yield from (published, shadowed)
 
 
 def _fill(

@@ -7,16 +7,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from portwatch.agent.events.listener import listener_event
+from portwatch.agent.events.published import find_shadowed, shadowed_event, shadowed_series
 from portwatch.agent.events.sharing import find_sharing
 from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import attached_below, policy_in_kernel
 from portwatch.agent.policy_source import LoadedPolicy
+from portwatch.agent.survey.published import fold_shadowed, published_series, spans_of
 from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest
 from portwatch.agent.survey.survey import Surveyed, survey
 from portwatch.kernel.foreign import chains, others_run_after, own_programs
@@ -25,7 +27,7 @@ from portwatch.kernel.pins import PinDir
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.engines.sockets import parse_engine_socket
 from portwatch.node.errand import answer
-from portwatch.node.listeners import find_listeners
+from portwatch.node.listeners import Listing, find_listeners
 from portwatch.node.paths import HostPaths
 from portwatch.policy.model import Policy
 
@@ -42,7 +44,7 @@ def report(
     request: SurveyRequest,
     policy: Policy,
     surveyed: list[Surveyed],
-    not_seen: list[str],
+    listing: Listing,
     book: ContainerBook,
     rewriters: bool = False,
 ) -> SurveyReport:
@@ -62,6 +64,10 @@ def report(
             told.append(known)
         else:
             fresh.append((known, one))
+    shadowed = list(find_shadowed(surveyed, listing.published))
+    conflicts = chain(
+        (shadowed_event(one, rule, book) for one, rule in shadowed), find_sharing(surveyed, book)
+    )
     return SurveyReport(
         identity,
         series,
@@ -69,9 +75,13 @@ def report(
         told,
         [(known, listener_event(one, book)) for known, one in fresh[: request.max_events]],
         max(len(fresh) - request.max_events, 0),
-        not_seen,
-        list(islice(find_sharing(surveyed, book), MAX_SHARING)),
+        listing.not_seen,
+        list(islice(conflicts, MAX_SHARING)),
         folded,
+        published_series(listing.published),
+        fold_shadowed(shadowed_series(shadowed), request.max_series),
+        listing.unread,
+        list(spans_of(listing.published)),
         rewriters,
     )
 
@@ -123,7 +133,7 @@ def _work() -> object:
     else:
         book = ContainerBook.load(request.containers)
     surveyed = survey(policy, listing.listeners, accounts_of(policy), below, book)
-    return asdict(report(request, policy, surveyed, listing.not_seen, book, rewriters))
+    return asdict(report(request, policy, surveyed, listing, book, rewriters))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from portwatch.agent.events.collision import overlap, reach
 from portwatch.agent.events.process import holding_process
 from portwatch.agent.events.workload import shown_name
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.errors import KernelError
 from portwatch.node.listeners import Listener, find_listeners
+from portwatch.node.namespaces import find_namespaces
+from portwatch.node.paths import HostPaths
+from portwatch.node.published_ports import PublishedPort, find_published
 from portwatch.policy.reading import Endpoint
+from portwatch.policy.words.scopes import scope_of
 
 
 def sockets_on(endpoint: Endpoint) -> list[Listener]:
@@ -27,6 +32,25 @@ def sockets_on(endpoint: Endpoint) -> list[Listener]:
         for one in listing.listeners
         if (one.protocol, one.port) == (endpoint.protocol, endpoint.port) and one.is_host_network
     ]
+
+
+def published_on(endpoint: Endpoint) -> list[PublishedPort]:
+    """The NAT rules of the host's network that take what a bind there would be for; none where one
+    may not look."""
+    if os.geteuid() != 0 or endpoint.port == 0:
+        return []
+    host = HostPaths()
+    namespaces = [one for one in find_namespaces(host) if one.is_host]
+    published, _ = find_published(host, namespaces)
+    return [one for one in published if shadows(one, endpoint)]
+
+
+def shadows(one: PublishedPort, endpoint: Endpoint) -> bool:
+    """Whether it takes what comes in for a socket that is bound so; from loopback nothing does."""
+    if not one.takes(endpoint.protocol, endpoint.port) or scope_of(endpoint.address) == "loopback":
+        return False
+    wanted = reach(str(endpoint.address), endpoint.address.dual)
+    return overlap(wanted, (frozenset(map(str, one.rule.families)), one.rule.address))
 
 
 def socket_facts(one: Listener) -> dict[str, Any]:

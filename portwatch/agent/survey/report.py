@@ -16,6 +16,15 @@ TIMEOUT_SECONDS = 30.0
 Series = tuple[str, str, str, str, str]
 """workload, protocol, port, scope, verdict"""
 
+PublishedSeries = tuple[str, str]
+"""source, protocol"""
+
+PublishedSpan = tuple[int, str, int, str, int, int]
+"""Inode of the network namespace, protocol, IP version, address (empty: all), first, last port."""
+
+ShadowedSeries = tuple[str, str, str, str]
+"""workload, protocol, port, source"""
+
 
 @dataclass(frozen=True)
 class SurveyRequest:
@@ -49,8 +58,11 @@ class SurveyReport:
     `told` and `events` are of one kind: those told before that violate still, and new ones by
     identity, the denied first. `untold`: more new ones than fit. `not_seen`: what could not be
     looked at. `sharing`: `collision` events of the ports that two workloads have, all there are.
-    `folded`: how many series there was no room for. `rewriters`: another's program may change what
-    the hooks have judged, or it could not be seen whether there is one.
+    `folded`: how many series there was no room for. `published` counts the ports that are taken
+    with no socket, by source and protocol; `shadowed` the sockets that listen on one, bounded too;
+    `unread`: whose rules may not be read. `spans`: the ports themselves, no more than fit the map.
+    `rewriters`: another's program may change what the hooks have judged, or it could not be seen
+    whether there is one.
     """
 
     policy: str
@@ -62,6 +74,10 @@ class SurveyReport:
     not_seen: list[str] = field(default_factory=list)
     sharing: list[dict[str, Any]] = field(default_factory=list)
     folded: int = 0
+    published: list[tuple[PublishedSeries, int]] = field(default_factory=list)
+    shadowed: list[tuple[ShadowedSeries, int]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    spans: list[PublishedSpan] = field(default_factory=list)
     rewriters: bool = False
 
 
@@ -74,5 +90,8 @@ def begin_survey(request: SurveyRequest) -> Errand[SurveyReport]:
 def _parse(answered: Any) -> SurveyReport:
     fields = dict(answered)
     fields["series"] = [(tuple(labels), int(count)) for labels, count in fields["series"]]
+    for name in ("published", "shadowed"):
+        fields[name] = [(tuple(labels), int(count)) for labels, count in fields[name]]
+    fields["spans"] = [tuple(span) for span in fields["spans"]]
     fields["events"] = [(int(known), dict(event)) for known, event in fields["events"]]
     return SurveyReport(**fields)

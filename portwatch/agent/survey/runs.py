@@ -13,7 +13,15 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from portwatch.agent.errand_run import ErrandRun
-from portwatch.agent.survey.report import Series, SurveyReport, SurveyRequest, begin_survey
+from portwatch.agent.survey.report import (
+    PublishedSeries,
+    PublishedSpan,
+    Series,
+    ShadowedSeries,
+    SurveyReport,
+    SurveyRequest,
+    begin_survey,
+)
 from portwatch.node.errand import Errand
 
 log = logging.getLogger(__name__)
@@ -21,6 +29,7 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 60.0
 REST_SECONDS = 600.0  # while nothing tells of a change
 RETRY_SECONDS = 5.0
+SOON_SECONDS = 15.0
 MAX_TOLD = 1024  # sockets that violate one policy at a time; more are only counted
 EVENTS_AT_ONCE = 200
 MAX_WARNINGS = 64
@@ -34,6 +43,9 @@ class Listeners(Protocol):
     listeners: list[tuple[Series, int]]
     listeners_folded: int
     listeners_surveyed_seconds: float
+    published: list[tuple[PublishedSeries, int]]
+    shadowed: list[tuple[ShadowedSeries, int]]
+    published_unread: bool
 
 
 class SurveyRuns:
@@ -51,8 +63,10 @@ class SurveyRuns:
         containers: Callable[[], dict[str, Any]],
         begin: Begin = begin_survey,
         signs: Callable[[], object] = object,
+        keep: Callable[[list[PublishedSpan]], None] = lambda _: None,
     ) -> None:
-        """`signs`: what differs from one call to the next where sockets may have come or gone."""
+        """`signs`: what differs from one call to the next where sockets may have come or gone.
+        `keep` gets the ports that are taken with no socket."""
         self._pin_dir = pin_dir
         self._max_series = max_series
         self._state = state
@@ -62,6 +76,8 @@ class SurveyRuns:
         self._containers = containers
         self._begin = begin
         self._signs = signs
+        self._keep = keep
+        self._soon = 0.0
         self._seen: object = None
         self._rest_over = 0.0
         self._sharing: list[dict[str, Any]] = []
@@ -75,11 +91,16 @@ class SurveyRuns:
         """Survey at the next tick; after the one that is under way, if there is one."""
         self._due = self._rest_over = 0.0
 
+    def want_soon(self, now: float) -> None:
+        """Survey at the next tick, but not within SOON_SECONDS of another: somebody may bind in a
+        loop."""
+        self._due, self._rest_over = min(self._due, max(now, self._soon)), 0.0
+
     def tick(self, now: float) -> None:
         """Start what is due, end what takes too long; `now` is monotonic, in seconds."""
         self._run.tick()
         if not self._run.is_running and now >= self._due:
-            self._due = now + PERIOD_SECONDS
+            self._due, self._soon = now + PERIOD_SECONDS, now + SOON_SECONDS
             seen, self._seen = self._seen, self._signs()
             if seen != self._seen or now >= self._rest_over:
                 self._rest_over = now + REST_SECONDS
@@ -112,6 +133,10 @@ class SurveyRuns:
         self._state.listeners = report.series
         self._state.listeners_folded = report.folded
         self._state.listeners_surveyed_seconds = time.time()
+        self._keep(report.spans)
+        self._state.published = report.published
+        self._state.shadowed = report.shadowed
+        self._state.published_unread = bool(report.unread)
         self._told_under = report.policy
         self._told = report.told + [known for known, _ in report.events]
         for _, event in report.events:
@@ -126,6 +151,8 @@ class SurveyRuns:
             self._warn(f"more than {MAX_TOLD} listeners violate the policy: the rest is counted")
         for text in report.not_seen:
             self._warn(f"listeners not seen: {text}")
+        for text in report.unread:
+            self._warn(f"ports that are taken with no socket are not seen: {text}")
 
     def _warn(self, text: str) -> None:
         """Once for each kind of failure."""

@@ -108,7 +108,7 @@ class _Judge:
         self._policy = policy
         self._accounts = accounts
         self._book = book
-        self.lookups = Lookups(compile_policy(policy, accounts))
+        self.lookups = Lookups(compile_policy(policy, accounts, book.declared))
         self._subjects: dict[tuple[str, int, int, bool], Subject] = {}
         self._ephemeral: dict[tuple[Subject, str, Address], Decision] = {}
         self._addresses: dict[str, Address] = {}

@@ -59,7 +59,7 @@ class Outlook:
             enforcing_policy=live is not None and _can_deny(live),
             missing_hooks=tuple(hook.name for hook in hooks if hook.required and not hook.attached),
             hooks=hooks,
-            gaps=self.readings.uncovered(),
+            gaps=self.readings.uncovered(state.published_unread),
             refusal=state.refusal,
             binds=binds,
             events_lost=totals.events_lost,

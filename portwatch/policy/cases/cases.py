@@ -87,6 +87,7 @@ def _run(policy: Policy, case: Case, bounds: Sequence[int]) -> Result:
 def _failure(policy: Policy, case: Case, subject: Subject, run: PortRange) -> Failure | None:
     assert run.protocol is not None
     endpoint = Endpoint(run.protocol, run.first, case.address, case.picked, case.listening)
+    policy = policy.as_declared(case.declared)
     decision = decide(policy, subject, endpoint)
     if (
         decision.verdict == case.verdict

@@ -42,6 +42,7 @@ class Case:
     host_network: bool
     picked: bool
     listening: bool
+    declared: bool
     verdict: Verdict
     constraint: str | None
     errno: Errno | None
@@ -106,6 +107,7 @@ class _Reader:
             value("network", "host") == "host",
             value("picked", False) or value("listening", False),
             value("listening", False),
+            value("declared", False),
             value("expect", "allowed"),
             value("constraint", None),
             value("errno", None) if value("expect", "") != "allowed" else None,

@@ -35,6 +35,9 @@ class DefaultsSpec(Struct, forbid_unknown_fields=True):
     listening: Annotated[
         bool | UnsetType, Meta(description="The kernel picked the port, and the socket listens")
     ] = UNSET
+    declared: Annotated[
+        bool | UnsetType, Meta(description="The pod that binds declares the port")
+    ] = UNSET
     expect: Annotated[
         Literal["allowed", "denied", "recorded"] | UnsetType, Meta(description="The verdict")
     ] = UNSET

@@ -37,7 +37,8 @@ class Region:
     """Subjects and endpoints whose outcome changes alike: any of `subjects` at any of `areas`.
 
     `example` is a bind on which decide() gives just these outcomes; None where it was too hard
-    to find one, and there may be none.
+    to find one, and there may be none. `declared`: whether it is about ports that the pod which
+    binds declares, or about those that it does not; None: about both.
     """
 
     old: Outcome
@@ -46,6 +47,7 @@ class Region:
     areas: tuple[Area, ...]
     example: tuple[Subject, Endpoint] | None
     endpoints: int
+    declared: bool | None = None
 
     @property
     def changes_verdict(self) -> bool:
@@ -78,7 +80,7 @@ class Difference:
         self._speakers = tuple(Speakers(rules) for rules in self._rules)
         self._readings = Readings(self._rules, self._changed, self._predicates)
         regions = self._regions(self._simpler(self._cells()))
-        self.regions = tuple(sorted(regions, key=_order))
+        self.regions = tuple(sorted(regions, key=order))
 
     def region_of(self, subject: Subject, endpoint: Endpoint) -> Region | None:
         """Return the region that a bind lies in, None where its outcome does not change."""
@@ -267,8 +269,9 @@ def _outcome(policy: Policy, subject: Subject, endpoint: Endpoint) -> Outcome:
     return Outcome(verdict, decision.constraint if verdict else None, decision.errno)
 
 
-def _order(region: Region) -> tuple[object, ...]:
-    """What changes a bind's verdict comes first, and simple workloads before combined ones."""
+def order(region: Region) -> tuple[object, ...]:
+    """Return what regions are sorted by: what changes a bind's verdict comes first, and simple
+    workloads before combined ones."""
     first = min(region.subjects, key=lambda who: len(who.matching) + len(who.failing))
     return (
         not region.changes_verdict,

@@ -23,12 +23,30 @@ LINTS: dict[tuple[str, ...], Callable[[Reach], Iterable[Finding]]] = {
 }
 """The ids that each finds, and the lint."""
 
+IDLE = (UNREACHABLE, PICKED_ONLY, NOBODY, UNUSED, REPEATED)
+"""What decides nothing; of `declared` that is two questions."""
+
 IDS = (*(id for ids in LINTS for id in ids), STALE)
 
 
 def lint(policy: Policy) -> list[Finding]:
     """Return all findings by place, those that are accepted too, and what accepts nothing."""
-    reach = Reach(policy)
-    found = [finding for find in LINTS.values() for finding in find(reach)]
+    found = _found(policy.as_declared(False))
+    if policy.uses_declared:
+        # Decides nothing: neither for ports that a pod declares nor for the others.
+        idle = {_about(one) for one in found if one.id in IDLE}
+        theirs = [one for one in _found(policy.as_declared(True)) if _about(one) in idle]
+        found = [one for one in found if one.id not in IDLE] + theirs
     wanted = {id for ids in LINTS for id in ids}
     return sorted([*found, *stale(policy, found, wanted)])
+
+
+def _found(policy: Policy) -> list[Finding]:
+    reach = Reach(policy)
+    return [finding for find in LINTS.values() for finding in find(reach)]
+
+
+def _about(finding: Finding) -> tuple[str, str, str]:
+    """Where, of which kind, and of an entry which."""
+    is_entry = finding.id in (UNUSED, REPEATED)
+    return finding.place, finding.id, finding.reason.partition(" in `")[0] if is_entry else ""

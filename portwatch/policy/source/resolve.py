@@ -21,6 +21,7 @@ from portwatch.policy.words.addresses import (
 )
 from portwatch.policy.words.names import NAME, NAME_RULE
 from portwatch.policy.words.ports import (
+    DECLARED,
     NAMED_PROTOCOLS,
     PORT_WORDS,
     BadProtocol,
@@ -28,6 +29,7 @@ from portwatch.policy.words.ports import (
     EndpointSet,
     PortEntry,
     PortRange,
+    parse_declared,
     parse_port,
 )
 from portwatch.policy.workload import Selector
@@ -41,7 +43,7 @@ MAX_EXPANDED = 262_144
 MAX_PATTERNS = 16_384
 """How many different names, globs and ids all selectors may hold: each is a bit of bitmaps."""
 
-_RESERVED = {"ports": tuple(PORT_WORDS), "addresses": ADDRESS_WORDS, "workloads": ()}
+_RESERVED = {"ports": (DECLARED, *PORT_WORDS), "addresses": ADDRESS_WORDS, "workloads": ()}
 _OF_ADDRESSES = re.compile(r"[0-9a-fA-F.:/]+", re.ASCII)
 
 T = TypeVar("T")
@@ -74,7 +76,7 @@ class Resolver:
         for item in spot.items():
             ranges = self._port_word(item)
             if ranges and self._fits(item, ranges):
-                entries.append(PortEntry(str(item.value), ranges))
+                entries.append(PortEntry.of(str(item.value), ranges))
         return EndpointSet(tuple(entries))
 
     def addresses(self, spot: Spot | None) -> AddressSet | None:
@@ -113,7 +115,8 @@ class Resolver:
             return known
         word = str(spot.value)
         try:
-            parsed = parse_port(spot.value)
+            declared = parse_declared(word)
+            parsed = None if declared else parse_port(spot.value)
         except BadProtocol as err:
             meant = self._merged.problems.did_you_mean(err.protocol, NAMED_PROTOCOLS)
             message = meant or f"; it is {', '.join(NAMED_PROTOCOLS[:-1])} or {NAMED_PROTOCOLS[-1]}"
@@ -122,8 +125,10 @@ class Resolver:
         except BadWord as err:
             self._merged.report(spot, f"{quote(word)}: {err}")
             return ()
-        if parsed is not None:
-            found: tuple[PortRange, ...] = (parsed,)
+        if declared:
+            found: tuple[PortRange, ...] = declared
+        elif parsed is not None:
+            found = (parsed,)
         elif word.startswith("catalog:"):
             found = self._set_of_catalog(spot, word.removeprefix("catalog:"))
         else:
@@ -132,7 +137,7 @@ class Resolver:
                 message = f"a defined name takes no protocol; write it in {quote(base)[1:-1]}"
                 self._merged.report(spot, f"{quote(word)}: {message}")
                 return ()
-            return self._reference("ports", spot, word, ("catalog:", *PORT_WORDS))
+            return self._reference("ports", spot, word, ("catalog:", DECLARED, *PORT_WORDS))
         if found:
             self._ranges[spot.value] = found
         return found

@@ -20,8 +20,8 @@ PortWord: TypeAlias = Annotated[
     Annotated[int, Meta(ge=1, le=65535)] | Text,
     Meta(
         title="Port word",
-        description="8080, 8000-8099, 8000-8099/tcp, all, privileged, ephemeral, a defined name, "
-        "or catalog:NAME",
+        description="8080, 8000-8099, 8000-8099/tcp, all, privileged, ephemeral, declared, a "
+        "defined name, or catalog:NAME",
         examples=[8080, "8000-8099/tcp", "ephemeral", "catalog:etcd"],
     ),
 ]

@@ -8,7 +8,7 @@ demand: cgroups come and go while the policy stays.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from portwatch.errors import PolicyError, Problem
 from portwatch.policy.model import Policy
 from portwatch.policy.tables.endpoint_classes import (
     AddressClasses,
+    Declared,
     Lists,
     address_classes,
     port_classes,
@@ -23,7 +24,7 @@ from portwatch.policy.tables.endpoint_classes import (
 from portwatch.policy.tables.outcomes import ALLOWED, Judge, Outcome
 from portwatch.policy.tables.subject_classes import SubjectClasses
 from portwatch.policy.words.addresses import Address
-from portwatch.policy.workload import KnownContainer, Selector
+from portwatch.policy.workload import KnownContainer, Selector, declared_ports
 
 __all__ = ["Accounts", "CompiledPolicy", "Outcome", "SubjectRow", "compile_policy"]
 
@@ -61,14 +62,20 @@ class CompiledPolicy:
     `port_classes`: [kind][protocol][port], kind 0 asked for by number (port 0: ephemeral),
     kind 1 picked by the kernel. `endpoint_classes`: [port class × address_class_count +
     address class]. `address_classes`: (prefix length, 16 bytes, class) for longest-prefix
-    match. `ephemeral_gate`: the port class that tells whether a list allows `ephemeral/tcp`, by
+    match. `declared`: the ports of pods that the tables tell apart, where the policy uses the word.
+    `ephemeral_gate`: the port class that tells whether a list allows `ephemeral/tcp`, by
     outcome LISTED. `uniform`: per endpoint class the outcome that every subject gets, or
     NOT_UNIFORM. `user_classes`, `group_classes`: id → class, absent ids are class 0. Where a
     `uses_` is False, its dimension changes no outcome and no workload name.
     """
 
-    def __init__(self, policy: Policy, accounts: Accounts) -> None:
+    def __init__(
+        self, policy: Policy, accounts: Accounts, declared: Iterable[Declared] = ()
+    ) -> None:
         self.policy = policy
+        self.uses_declared = policy.uses_declared
+        known = sorted(declared) if self.uses_declared else []
+        self.declared = {endpoint: number for number, endpoint in enumerate(known)}
         self._endpoints(policy)
         used = [s for c in policy.constraints for s in (*(c.subject_for or ()), *c.subject_except)]
         used += [s for workload in policy.workloads for s in workload.selectors]
@@ -81,9 +88,9 @@ class CompiledPolicy:
         self.user_class_count = len(self._subjects.users.bits)
         self.group_class_count = len(self._subjects.groups.bits)
         self.uses_addresses = any(c.addresses is not None for c in policy.constraints)
-        self.uses_cgroups = self._subjects.uses_cgroups
+        self.uses_cgroups = self._subjects.uses_cgroups or self.uses_declared
         self.uses_engines = self._subjects.uses_engines
-        self.uses_pods = self._subjects.uses_pods
+        self.uses_pods = self._subjects.uses_pods or self.uses_declared
         self.uses_users = self._subjects.uses_users
         self.uses_groups = self._subjects.uses_groups
         self.uses_network = any(c.network == "host" for c in policy.constraints)
@@ -92,10 +99,16 @@ class CompiledPolicy:
             for number, lists in enumerate(self._lists)
         )
         self._speakers = self._judge.speakers(self._lists)
+        self._where_declared = self._judge.speakers_where_declared(self._lists)
 
     def cgroup_signature(self, path: str, container: KnownContainer | None = None) -> int:
-        """Return a bitmap over the policy's predicates about cgroups, for a path from the root."""
-        return self._subjects.cgroup_bits(path, container)
+        """Return a bitmap over the policy's predicates about cgroups, for a path from the root;
+        and, above them, over the ports that pods declare."""
+        bits = self._subjects.cgroup_bits(path, container)
+        for endpoint in declared_ports(path, container) if self.declared else ():
+            if endpoint in self.declared:
+                bits |= 1 << self._subjects.cgroup_bit_count + self.declared[endpoint]
+        return bits
 
     def mentions(self, cgroup_signature: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return which constraints mean such a cgroup, and which except it, whoever the user is;
@@ -119,7 +132,8 @@ class CompiledPolicy:
         user_bits = self._subjects.users.bits[user_class]
         group_bits = self._subjects.groups.bits[group_class]
         applying = self._judge.applying(cgroup_signature, user_bits, group_bits, host_network)
-        decisions = array("H", self._judge.row(applying, self._speakers))
+        speakers = self._speakers_for(cgroup_signature >> self._subjects.cgroup_bit_count)
+        decisions = array("H", self._judge.row(applying, speakers))
         return SubjectRow(decisions, self.workload(cgroup_signature, user_class, group_class))
 
     def workload(self, cgroup_signature: int, user_class: int, group_class: int) -> str | None:
@@ -128,9 +142,18 @@ class CompiledPolicy:
         group_bits = self._subjects.groups.bits[group_class]
         return self._judge.workload(cgroup_signature, user_bits, group_bits)
 
+    def _speakers_for(self, declared_bits: int) -> list[tuple[int, int, int]]:
+        if not declared_bits:
+            return self._speakers
+        speakers = self._speakers.copy()
+        for number, atom, speaking in self._where_declared:
+            if declared_bits >> atom & 1:
+                speakers[number] = speaking
+        return speakers
+
     def _endpoints(self, policy: Policy) -> None:
         """Cross port classes with address classes, and number the endpoints that differ."""
-        self.port_classes, ports = port_classes(policy.constraints)
+        self.port_classes, ports = port_classes(policy.constraints, self.declared)
         addresses = address_classes(policy.constraints)
         _check_bounds(policy, len(ports), addresses)
         numbers: dict[Lists, int] = {}
@@ -150,9 +173,12 @@ class CompiledPolicy:
         self.address_class_count = len(addresses.classes)
 
 
-def compile_policy(policy: Policy, accounts: Accounts) -> CompiledPolicy:
-    """Work out the tables. Raises PolicyError where one would pass its bound."""
-    return CompiledPolicy(policy, accounts)
+def compile_policy(
+    policy: Policy, accounts: Accounts, declared: Iterable[Declared] = ()
+) -> CompiledPolicy:
+    """Work out the tables, for pods that declare these ports at most. Raises PolicyError where a
+    table would pass its bound."""
+    return CompiledPolicy(policy, accounts, declared)
 
 
 def class_of_address(compiled: CompiledPolicy, address: Address) -> int:

@@ -6,7 +6,8 @@ Bitmaps are Python integers, bit i for constraint i.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,44 +26,69 @@ PORTS = LAST_PORT + 1
 LISTENING_PROTOCOL = "tcp"
 """The one protocol of which the kernel tells that a socket listens."""
 
+NO_ATOM = -1
+Declared = tuple[str, int]
+"""Protocol and port."""
+
 KINDS = 2
 """Kind 0: the port asked for by number, 0 meaning ephemeral; kind 1: picked by the kernel."""
 
 
 class Lists(NamedTuple):
     """Which constraints' lists name an endpoint; `numbered`: otherwise and default speak too;
-    `gate`: that a list allows it is worth knowing."""
+    `gate`: that a list allows it is worth knowing. `atom` is the number of a port that some pod
+    declares, NO_ATOM for others: for such a pod the lists `also` name it, deny and allow."""
 
     numbered: bool
     deny: int
     allow: int
     gate: bool = False
+    atom: int = NO_ATOM
+    also: tuple[int, int] = (0, 0)
 
     def canonical(self) -> Lists:
         """Return the lists less what cannot matter: deny speaks before allow, and where only
         lists speak an allow after the last deny changes no verdict."""
         allow = self.allow & ~self.deny
+        deny_too = self.also[0] & ~self.deny
+        allow_too = self.also[1] & ~(self.deny | deny_too | allow)
         if not self.numbered and not self.gate:
-            allow &= (1 << self.deny.bit_length()) - 1
-        return Lists(self.numbered, self.deny, allow, self.gate)
+            before_last = (1 << (self.deny | deny_too).bit_length()) - 1
+            allow, allow_too = allow & before_last, allow_too & before_last
+        if not deny_too and not allow_too:
+            return Lists(self.numbered, self.deny, allow, self.gate)
+        return Lists(self.numbered, self.deny, allow, self.gate, self.atom, (deny_too, allow_too))
 
     def within(self, deny: int, allow: int) -> Lists:
         """Return the lists of those constraints only whose addresses hold an address."""
-        return Lists(self.numbered, self.deny & deny, self.allow & allow, self.gate).canonical()
+        deny_too, allow_too = self.also
+        here = self._replace(deny=self.deny & deny, allow=self.allow & allow)
+        return here._replace(also=(deny_too & deny, allow_too & allow)).canonical()
+
+    def declared(self) -> Lists:
+        """Return the lists for a pod that declares the port."""
+        deny_too, allow_too = self.also
+        lists = Lists(self.numbered, self.deny | deny_too, self.allow | allow_too, self.gate)
+        return lists.canonical()
 
 
-def port_classes(constraints: Iterable[Constraint]) -> tuple[array[int], list[Lists]]:
+def port_classes(
+    constraints: Sequence[Constraint], atoms: Mapping[Declared, int] | None = None
+) -> tuple[array[int], list[Lists]]:
     """Return the class of every port as [kind][protocol][port], and what each class stands for.
 
     The last class is no port's: what the lists say of `ephemeral/tcp`, allowing it included.
+    `atoms` are the ports that pods declare, by number.
     """
     classes: dict[Lists, int] = {}
     numbered = array("H")
     picked = array("H")
-    rows: dict[tuple[tuple[int, int, int], ...], tuple[array[int], array[int]]] = {}
+    rows: dict[tuple[Run, ...], tuple[array[int], array[int]]] = {}
     toggles = _toggles(constraints)
     for protocol in PROTOCOLS:
-        runs = tuple(_runs(toggles[protocol]))
+        plain = [(*run, NO_ATOM, (0, 0)) for run in _runs(toggles[protocol])]
+        mine = {port: n for (name, port), n in (atoms or {}).items() if name == protocol}
+        runs = tuple(_with_atoms(plain, mine, _also(constraints, protocol)) if mine else plain)
         if runs not in rows:
             rows[runs] = _fill(runs, classes)
         numbered.extend(rows[runs][0])
@@ -78,18 +104,45 @@ def port_runs(constraints: Iterable[Constraint]) -> dict[str, list[tuple[int, in
     return {protocol: list(_runs(toggles)) for protocol, toggles in _toggles(constraints).items()}
 
 
-def _fill(
-    runs: tuple[tuple[int, int, int], ...], classes: dict[Lists, int]
-) -> tuple[array[int], array[int]]:
-    """Return one protocol's row of each kind; `runs` are (first port, deny, allow)."""
-    _, deny_0, allow_0 = runs[0]  # the run of port 0: what the lists say of `ephemeral`
+Run = tuple[int, int, int, int, tuple[int, int]]
+"""First port, deny and allow bits, and the atom with what its lists are also in."""
+
+
+def _also(constraints: Iterable[Constraint], protocol: str) -> tuple[int, int]:
+    """Return the constraints whose deny, and allow, list holds `declared` of a protocol."""
+    deny = allow = 0
+    for number, one in enumerate(constraints):
+        deny |= any(item.protocol == protocol for item in one.deny.declared) << number
+        allow |= any(item.protocol == protocol for item in one.allow.declared) << number
+    return deny, allow
+
+
+def _with_atoms(runs: list[Run], atoms: Mapping[int, int], also: tuple[int, int]) -> Iterator[Run]:
+    """Yield the runs with each port of the atoms as one of its own."""
+    ends = [run[0] for run in runs[1:]] + [PORTS]
+    ports = sorted(atoms)
+    for (first, deny, allow, none, nothing), end in zip(runs, ends, strict=True):
+        start = first
+        for port in ports[bisect_left(ports, first) : bisect_left(ports, end)]:
+            if start < port:
+                yield start, deny, allow, none, nothing
+            yield port, deny, allow, atoms[port], also
+            start = port + 1
+        if start < end:
+            yield start, deny, allow, none, nothing
+
+
+def _fill(runs: tuple[Run, ...], classes: dict[Lists, int]) -> tuple[array[int], array[int]]:
+    """Return one protocol's row of each kind."""
+    _, deny_0, allow_0, *_ = runs[0]  # the run of port 0: what the lists say of `ephemeral`
     ephemeral = _number(classes, Lists(False, deny_0, allow_0))
     numbered, picked = array("H", [ephemeral]), array("H", [ephemeral])
-    ends = [first for first, _, _ in runs[2:]] + [PORTS]
-    for (first, deny, allow), end in zip(runs[1:], ends, strict=True):
+    ends = [first for first, *_ in runs[2:]] + [PORTS]
+    for (first, deny, allow, atom, also), end in zip(runs[1:], ends, strict=True):
         count = end - first
-        by_number = _number(classes, Lists(True, deny, allow))
-        by_kernel = _number(classes, Lists(False, deny | deny_0, allow | allow_0))
+        by_number = _number(classes, Lists(True, deny, allow, False, atom, also))
+        of_kernel = Lists(False, deny | deny_0, allow | allow_0, False, atom, also)
+        by_kernel = _number(classes, of_kernel)
         numbered.extend(array("H", [by_number]) * count)
         picked.extend(array("H", [by_kernel]) * count)
     return numbered, picked

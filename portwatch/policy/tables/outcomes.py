@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from portwatch.policy.model import DEFAULT_NAME, Policy
-from portwatch.policy.tables.endpoint_classes import Lists
+from portwatch.policy.tables.endpoint_classes import NO_ATOM, Lists
 from portwatch.policy.tables.subject_classes import SelectorBits, SubjectClasses
 
 ALLOWED, DENIED, RECORDED = range(3)
@@ -93,6 +93,17 @@ class Judge:
         and the outcome where one allows it."""
         return [(*self._speakers_of(lists), LISTED if lists.gate else ALLOWED) for lists in classes]
 
+    def speakers_where_declared(
+        self, classes: Iterable[Lists]
+    ) -> list[tuple[int, int, tuple[int, int, int]]]:
+        """Return the number of each endpoint class that is another one for pods which declare its
+        port, the atom, and the speakers for these."""
+        return [
+            (number, lists.atom, (*self._speakers_of(lists.declared()), ALLOWED))
+            for number, lists in enumerate(classes)
+            if lists.atom != NO_ATOM
+        ]
+
     def row(self, applying: int, speakers: Iterable[tuple[int, int, int]]) -> Iterator[int]:
         """Yield the outcome index of each endpoint class for a subject."""
         enforced = self._enforced
@@ -112,9 +123,14 @@ class Judge:
     def uniform(self, lists: Lists) -> int:
         """Return the outcome that every subject gets, 0xFFFF where there may be several.
 
+        Of a port that pods declare: the same for those that do and for all others.
+
         Any constraint that does not apply to everyone may apply or not, independently: sound,
         if blind to selectors that exclude one another.
         """
+        if lists.atom != NO_ATOM:
+            others, theirs = self.uniform(lists._replace(atom=NO_ATOM)), lists.declared()
+            return others if others == self.uniform(theirs) else 0xFFFF
         speak, deny = self._speakers_of(lists)
         if lists.gate:
             return 0xFFFF if speak else ALLOWED

@@ -172,6 +172,11 @@ class CgroupPredicates:
         return bool(self._bits)
 
     @property
+    def bit_count(self) -> int:
+        """How many predicates there are."""
+        return len(self._bits)
+
+    @property
     def uses_engines(self) -> bool:
         """Whether it matters what the engine says of a container."""
         return any(key in _OF_ENGINES for key, _, _ in self._bits)
@@ -277,6 +282,11 @@ class SubjectClasses:
     def bits_of(self, selector: Selector) -> SelectorBits:
         """Return a selector of the policy as masks."""
         return self._by_selector[selector]
+
+    @property
+    def cgroup_bit_count(self) -> int:
+        """How many bits cgroup_bits() may have."""
+        return self._cgroups.bit_count
 
     def cgroup_bits(self, path: str, container: KnownContainer | None) -> int:
         """Return the bits of the predicates that hold for a cgroup; bounded memo."""

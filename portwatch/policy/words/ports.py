@@ -1,14 +1,15 @@
-"""Port words and sets of them: `8080`, `8000-8099/tcp`, `all`, `ephemeral`.
+"""Port words and sets of them: `8080`, `8000-8099/tcp`, `all`, `ephemeral`, `declared`.
 
-`ephemeral`, a bind to port 0, is the range 0-0: the port that was asked for.
+`ephemeral`, a bind to port 0, is the range 0-0: the port that was asked for. `declared` are the
+ports that whoever binds has said it would: what they are differs from pod to pod.
 Imports nothing of portwatch.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 PROTOCOLS = ("tcp", "udp", "udplite", "sctp", "other")
 """Row order of the port tables. `other`: a protocol that only words without one match."""
@@ -16,17 +17,22 @@ PROTOCOLS = ("tcp", "udp", "udplite", "sctp", "other")
 NAMED_PROTOCOLS = PROTOCOLS[:-1]
 LAST_PORT = 65535
 PORT_WORDS = {"all": (1, LAST_PORT), "privileged": (1, 1023), "ephemeral": (0, 0)}
+DECLARED = "declared"
+DECLARED_PROTOCOLS = ("tcp", "udp", "sctp")
+"""Those that a pod can declare ports of."""
 
 _NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class PortRange:
-    """Ports `first` to `last`, both included; `protocol` None means any."""
+    """Ports `first` to `last`, both included; `protocol` None means any. `declared`: those of them
+    only that the pod which binds declares."""
 
     first: int
     last: int
     protocol: str | None = None
+    declared: bool = False
 
     def contains(self, protocol: str, port: int) -> bool:
         """Return whether a bind of `protocol` to `port` is meant."""
@@ -35,10 +41,19 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True)
 class PortEntry:
-    """One word of a list, and the ranges that it stands for."""
+    """One word of a list, and the ranges that it stands for; in `declared` those that hold only
+    what the pod declares."""
 
     word: str
     ranges: tuple[PortRange, ...]
+    declared: tuple[PortRange, ...] = ()
+
+    @classmethod
+    def of(cls, word: str, found: Iterable[PortRange]) -> PortEntry:
+        """Return the entry of a word that stands for these, of both kinds."""
+        both = tuple(found)
+        plain = tuple(item for item in both if not item.declared)
+        return cls(word, plain, tuple(item for item in both if item.declared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +62,37 @@ class EndpointSet:
 
     entries: tuple[PortEntry, ...] = ()
 
-    def find(self, protocol: str, port: int) -> str | None:
-        """Return the first word that means this port, None where none does."""
+    def find(self, protocol: str, port: int, is_declared: bool = False) -> str | None:
+        """Return the first word that means this port, which the pod declares or not; None where
+        none does."""
         for entry in self.entries:
-            for item in entry.ranges:
+            for item in (*entry.ranges, *entry.declared) if is_declared else entry.ranges:
                 if item.contains(protocol, port):
                     return entry.word
         return None
 
     @property
     def ranges(self) -> Sequence[PortRange]:
-        """All ranges of all words, in order."""
+        """All ranges of all words, in order, but those of `declared`."""
         return [item for entry in self.entries for item in entry.ranges]
+
+    @property
+    def declared(self) -> Sequence[PortRange]:
+        """Those of `declared`."""
+        return [item for entry in self.entries for item in entry.declared]
+
+    def as_declared(self, is_declared: bool) -> EndpointSet:
+        """Return the list as it is for every port that is declared, or for every one that is not:
+        without the word."""
+        if not self.declared:
+            return self
+        entries = (
+            PortEntry(one.word, (*one.ranges, *(replace(r, declared=False) for r in one.declared)))
+            if is_declared
+            else PortEntry(one.word, one.ranges)
+            for one in self.entries
+        )
+        return EndpointSet(tuple(one for one in entries if one.ranges))
 
 
 NO_ENDPOINTS = EndpointSet()
@@ -87,6 +121,20 @@ def parse_port(word: str | int) -> PortRange | None:
     if last < first:
         raise BadWord(f"the range runs backwards; did you mean `{last}-{first}{slash}{protocol}`?")
     return PortRange(first, last, protocol or None)
+
+
+def parse_declared(word: str) -> tuple[PortRange, ...]:
+    """Read `declared`, `declared/tcp`; empty where it is another word. Raises BadWord."""
+    body, slash, protocol = word.partition("/")
+    if body != DECLARED:
+        return ()
+    if slash and protocol not in NAMED_PROTOCOLS:
+        raise BadProtocol(protocol)
+    if slash and protocol not in DECLARED_PROTOCOLS:
+        *others, last = DECLARED_PROTOCOLS
+        raise BadWord(f"a pod declares ports of {', '.join(others)} or {last}")
+    wanted = (protocol,) if slash else DECLARED_PROTOCOLS
+    return tuple(PortRange(1, LAST_PORT, one, declared=True) for one in wanted)
 
 
 class BadProtocol(BadWord):
