@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from committed_queries import alerts, panel_queries
 from pod_shapes import MANIFEST_HASH, labelled, mirror_pod, pod, uid_of
 
 from portwatch.agent.events.workload import shown_name, workload_parts
@@ -184,6 +186,11 @@ def test_its_metrics_are_there_from_the_start(tmp_path: Path) -> None:
     watch.close()
     assert len(samples) == 6 + len(RESTARTS)
     assert {line.rpartition(" ")[2] for line in samples} == {"0.0"}
+    asked = " ".join([*(rule["expr"] for rule in alerts().values())])
+    asked += " ".join(query.text for query in panel_queries())
+    assert set(re.findall(r"portwatch_kubernetes_\w+", asked)) <= {
+        line.partition("{")[0].partition(" ")[0] for line in samples
+    }
 
 
 def test_pods_are_kept_for_the_next_agent(tmp_path: Path) -> None:
