@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from committed_queries import alerts, panel_queries
 from pod_shapes import MANIFEST_HASH, labelled, mirror_pod, pod, uid_of
 
 from portwatch.agent.events.workload import shown_name, workload_parts
@@ -102,6 +105,22 @@ def test_what_no_pod_can_be_is_refused(change: Any) -> None:
         known(given)
 
 
+def test_a_book_has_a_bound() -> None:
+    """However many labels a server makes up, what is kept of them is bounded, and what is known
+    stays."""
+    book, first = PodBook(), known(pod())
+    book.learn(first)
+    labels = tuple((f"a{number:03}", "x" * 63) for number in range(128))
+    many = [replace(first, uid=f"{number:032x}", labels=labels) for number in range(1200)]
+    learned = [book.learn(one) for one in many]
+    assert (learned[0], learned[-1]) == (True, False)
+    assert book.of(first.uid) == first
+    book.untold([one.uid for one in book])
+    for uid in book.leftover():
+        book.forget(uid)
+    assert book.learn(many[-1])
+
+
 def test_a_pod_that_runs_stays_known() -> None:
     """What the API server tells of no more is kept until its cgroup is gone."""
     book, given = PodBook(), known(pod())
@@ -167,6 +186,11 @@ def test_its_metrics_are_there_from_the_start(tmp_path: Path) -> None:
     watch.close()
     assert len(samples) == 6 + len(RESTARTS)
     assert {line.rpartition(" ")[2] for line in samples} == {"0.0"}
+    asked = " ".join([*(rule["expr"] for rule in alerts().values())])
+    asked += " ".join(query.text for query in panel_queries())
+    assert set(re.findall(r"portwatch_kubernetes_\w+", asked)) <= {
+        line.partition("{")[0].partition(" ")[0] for line in samples
+    }
 
 
 def test_pods_are_kept_for_the_next_agent(tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ from portwatch.policy.pod import DeclaredPort, KnownPod
 MAX_PODS = 8192
 """Many times what a kubelet runs; a server that tells of more is broken."""
 
+MAX_WEIGHT = 16 << 20
+"""Characters of labels, with WEIGHT_EACH for each label and port; 250 usual pods: 0.1 MiB."""
+
+WEIGHT_EACH = 64
+
 
 class PodBook:
     """Pods by uid. What is not `told` of any more is kept until `forget()`."""
@@ -22,6 +27,7 @@ class PodBook:
     def __init__(self) -> None:
         self._pods: dict[str, KnownPod] = {}
         self._told: set[str] = set()
+        self._weight = 0
 
     def __len__(self) -> int:
         """How many are known."""
@@ -42,8 +48,10 @@ class PodBook:
             return (
                 False  # whoever makes a mirror pod may claim another's hash: who came first stays
             )
-        if before is None and len(self._pods) >= MAX_PODS:
+        weight = self._weight + _weight(pod) - (_weight(before) if before else 0)
+        if weight > MAX_WEIGHT or (before is None and len(self._pods) >= MAX_PODS):
             return False
+        self._weight = weight
         self._pods[pod.uid] = pod
         self._told.add(pod.uid)
         return pod != before
@@ -60,7 +68,9 @@ class PodBook:
         """Its cgroup is gone: forget the pod unless it is told of; whether it is forgotten."""
         if uid in self._told:
             return False
-        return self._pods.pop(uid, None) is not None
+        pod = self._pods.pop(uid, None)
+        self._weight -= _weight(pod) if pod else 0
+        return pod is not None
 
     def leftover(self) -> list[str]:
         """Return those that are not told of any more."""
@@ -84,6 +94,10 @@ def _pod(one: dict[str, Any]) -> KnownPod:
     labels = tuple((str(key), str(value)) for key, value in one["labels"])
     ports = tuple(DeclaredPort(**port) for port in one["declared_ports"])
     return KnownPod(**{**one, "labels": labels, "declared_ports": ports})
+
+
+def _weight(pod: KnownPod) -> int:
+    return len(pod.labels_text) + WEIGHT_EACH * (len(pod.labels) + len(pod.declared_ports) + 4)
 
 
 def _name(pod: KnownPod) -> tuple[str, str]:

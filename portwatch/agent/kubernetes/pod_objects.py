@@ -14,8 +14,8 @@ from portwatch.policy.pod import DeclaredPort, KnownPod
 from portwatch.policy.words.containers import is_pod_uid
 from portwatch.policy.words.labels import BadLabels, Requirement
 
-MAX_LABELS = 256
-MAX_PORTS = 1024
+MAX_LABELS = 128
+MAX_PORTS = 256
 MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
 
