@@ -105,7 +105,8 @@ def answer_to(policy: Policy, asked: Asked, endpoint: Endpoint, port: str, addre
     question = f"{policy.source}: {port} on {address} by {asked.text}"
     answer = Answer(question, port_text(endpoint), endpoint.protocol, decision, steps)
     if asked.subject.host_network:
-        answer = replace(answer, published=[one.facts() for one in published_on(endpoint)])
+        published, unread = published_on(endpoint)
+        answer = replace(answer, published=[one.facts() for one in published], unread=unread)
     if decision.verdict == "allowed":
         return answer
     return _with_more(answer, policy, asked.subject, endpoint, address)

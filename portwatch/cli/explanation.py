@@ -32,7 +32,7 @@ _COLOURS = {"deny": "red", "allow": "green"}
 class Answer:
     """All there is to say of one bind; `port` as policies write it. `holders` as events have them;
     what a denied bind is told beside the verdict is empty for an allowed one, but for the NAT rules
-    by which its port is `published`."""
+    by which its port is `published`, and why they may be `unread`."""
 
     question: str
     port: str
@@ -44,6 +44,7 @@ class Answer:
     catalog: Sequence[CatalogEntry] = ()
     holders: Sequence[dict[str, Any]] = ()
     published: Sequence[dict[str, Any]] = ()
+    unread: Sequence[str] = ()
 
 
 def print_answer(answer: Answer) -> None:
@@ -67,6 +68,8 @@ def answer_lines(answer: Answer) -> Iterator[str]:
             yield f"reason: {decision.reason}"
     yield from _owners(answer)
     yield from _may_bind(answer.may_bind, answer.protocol)
+    for text in answer.unread:
+        yield f"note: whether NAT takes the port is not known: {text}"
 
 
 def more_facts(answer: Answer) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def more_facts(answer: Answer) -> dict[str, Any]:
     facts = explanation_facts(answer.may_bind, answer.owners, answer.catalog)
     facts["holders"] = list(answer.holders)
     facts["published"] = list(answer.published)
+    facts["unread"] = list(answer.unread)
     return {key: value for key, value in facts.items() if value}
 
 

@@ -131,8 +131,10 @@ def test_a_look_leaves_no_table_behind(binder: Binder) -> None:
         assert names.read() == ""
 
 
-def test_what_may_not_be_read_is_said() -> None:
-    """Without CAP_NET_ADMIN the listing says that it is blind, and of which namespace."""
+def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
+    """Without CAP_NET_ADMIN the listing says that it is blind, and of which namespace; so does
+    `explain`."""
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
     code = "from portwatch.node.listeners import find_listeners as f; print(*f().unread, sep='\\n')"
     done = subprocess.run(
         [
@@ -145,6 +147,16 @@ def test_what_may_not_be_read_is_said() -> None:
     )
     assert "published ports of host: " in done.stdout
     assert "not permitted" in done.stdout
+    done = subprocess.run(
+        [
+            *("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", PORTWATCH),
+            *("explain", tmp_path / "policy.yaml", "--unit", "web.service", "--port", "80"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "note: whether NAT takes the port is not known: published ports of " in done.stdout
 
 
 @pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])

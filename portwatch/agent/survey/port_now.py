@@ -34,15 +34,15 @@ def sockets_on(endpoint: Endpoint) -> list[Listener]:
     ]
 
 
-def published_on(endpoint: Endpoint) -> list[PublishedPort]:
-    """The NAT rules of the host's network that take what a bind there would be for; none where one
-    may not look."""
+def published_on(endpoint: Endpoint) -> tuple[list[PublishedPort], list[str]]:
+    """The NAT rules of the host's network that take what a bind there would be for, and why they
+    may not be read; neither for who is not root, and may look at nothing."""
     if os.geteuid() != 0 or endpoint.port == 0:
-        return []
+        return [], []
     host = HostPaths()
     namespaces = [one for one in find_namespaces(host) if one.is_host]
-    published, _ = find_published(host, namespaces)
-    return [one for one in published if shadows(one, endpoint)]
+    published, unread = find_published(host, namespaces)
+    return [one for one in published if shadows(one, endpoint)], unread
 
 
 def shadows(one: PublishedPort, endpoint: Endpoint) -> bool:
