@@ -153,6 +153,19 @@ def test_listeners_by_component(here: Node) -> None:
     eventually(lambda: answer("/readyz"), 30, "the agent is ready")
 
 
+def test_published_ports_by_component(here: Node) -> None:
+    """That the node's NAT rules cannot be read is told as a gap; with the component they are."""
+    gap = 'portwatch_uncovered{gap="published_ports"}'
+    eventually(lambda: metric(gap) == 1, 30, "the rules are not read")
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent", "published-ports")
+    eventually(lambda: metric("portwatch_listeners_last_survey_timestamp_seconds"), 30)
+    eventually(lambda: answer("/readyz") and not metric(gap), 30, "the rules are read")
+    here.podman("rm", "--force", "--time=10", "agent")
+    here.start("agent")
+    eventually(lambda: answer("/readyz"), 30, "the agent is ready")
+
+
 def test_tls_by_component(here: Node) -> None:
     """With the component and a Secret of three files the agent answers by TLS, and only so."""
     here.secret.mkdir()

@@ -64,9 +64,10 @@ def test_component_fits_the_base(tmp_path: Path, component: str) -> None:
 
 def test_all_components_fit_together(tmp_path: Path) -> None:
     """They do not get in each other's way."""
-    objects = with_components(tmp_path, *COMPONENTS)
+    chosen = [name for name in COMPONENTS if name != "published-ports"]  # pod-listeners has it
+    objects = with_components(tmp_path, *chosen)
     added = container(objects, "agent")["securityContext"]["capabilities"]["add"]
-    assert added == ["BPF", "SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"]
+    assert added == ["BPF", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
     assert {one["kind"] for one in objects} >= OF_THE_OPERATOR
 
 
