@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from kernel_facts import FactsFile
 from left_out import LEFT_OUT, leave_out
 
 TESTS = Path(__file__).parent
+
+settings.register_profile("any-machine", deadline=None)  # no test is about how fast a machine is
+settings.load_profile("any-machine")
 
 # policy_strategies (unit); scratch, binder and guard (kernel).
 sys.path[:0] = [str(TESTS / "unit"), str(TESTS / "kernel")]
