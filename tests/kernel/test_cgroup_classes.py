@@ -327,7 +327,7 @@ def test_a_follower_knows_what_is_there(rooted: Guard) -> None:
     """Whoever follows is told of every cgroup that comes and goes, also between two policies, and
     of one that the kernel tells of too late."""
     follower = Follower()
-    rooted.publisher.cgroups._follower = follower
+    rooted.publisher.cgroups._followers = (follower,)
     places = {name: rooted.make(name) for name in ("/stays", "/between", "/told", "/scanned")}
     rooted.publish(SHOP)
     assert places.keys() <= follower.there
