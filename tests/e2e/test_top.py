@@ -232,14 +232,18 @@ def test_a_dumb_terminal_gets_a_plain_table(top: Open) -> None:
 
 
 def test_nothing_is_loaded_any_more(sandbox: Sandbox) -> None:
-    """Where the pins go while it looks on, it says so, and shows them when they are back."""
+    """Where links and then all pins go while it looks on, it says so, in place of what was in force,
+    and shows them when they are back."""
     policy = sandbox.policy(policy_of(sandbox))
     sandbox.load(policy)
     screen = TerminalScreen(["top", "--pin-dir", sandbox.pin_dir, "-d", "0.2"])
     try:
         screen.see("ENFORCING", "hooks")
+        for link in (sandbox.pin_dir / "links").iterdir():
+            link.unlink()
+        screen.see("NOT WHOLE: bind4, bind6, post_bind4, post_bind6 gone")
         assert sandbox.run("unload").returncode == 0
-        screen.see("nothing is loaded")
+        screen.see(f"nothing is loaded at {sandbox.pin_dir}")
         sandbox.load(policy)
         screen.wait_for(lambda: not screen.line_with("nothing is loaded"), "the pins again")
         screen.press("q")

@@ -83,11 +83,12 @@ def head(snapshot: Snapshot | None, view: View, problem: str, is_paused: bool) -
         return [Text.assemble(" portwatch  ", (f" {printable(problem)} ", "bold red reverse"))]
     guard = snapshot.guard
     clock = time.strftime("%H:%M:%S", time.localtime(snapshot.time))
-    first = Text.assemble(" ", _state(guard), "  ", _hooks(guard), f"  {_agent(guard)}  {clock}")
+    if problem:  # then nothing below is of now
+        first = Text.assemble(" ", (printable(problem), "bold red reverse"), f"  as it was {clock}")
+    else:
+        first = Text.assemble(" ", _state(guard), "  ", _hooks(guard), f"  {_agent(guard)}  {clock}")
     if is_paused:
         first.append("  PAUSED", "bold yellow")
-    if problem:
-        first.append(f"  {printable(problem)}", "bold red")
     return [first, _policy(guard, snapshot.time), _counts(guard, view, snapshot)]
 
 
