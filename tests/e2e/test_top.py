@@ -232,7 +232,7 @@ def test_a_dumb_terminal_gets_a_plain_table(top: Open) -> None:
 
 
 def test_nothing_is_loaded_any_more(sandbox: Sandbox) -> None:
-    """Where links and then all pins go while it looks on, it says so, in place of what was in force,
+    """Where links and then all pins go while it looks on, it says so in place of what was in force,
     and shows them when they are back."""
     policy = sandbox.policy(policy_of(sandbox))
     sandbox.load(policy)

@@ -86,7 +86,9 @@ def head(snapshot: Snapshot | None, view: View, problem: str, is_paused: bool) -
     if problem:  # then nothing below is of now
         first = Text.assemble(" ", (printable(problem), "bold red reverse"), f"  as it was {clock}")
     else:
-        first = Text.assemble(" ", _state(guard), "  ", _hooks(guard), f"  {_agent(guard)}  {clock}")
+        first = Text.assemble(
+            " ", _state(guard), "  ", _hooks(guard), f"  {_agent(guard)}  {clock}"
+        )
     if is_paused:
         first.append("  PAUSED", "bold yellow")
     return [first, _policy(guard, snapshot.time), _counts(guard, view, snapshot)]
