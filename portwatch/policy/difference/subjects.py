@@ -18,6 +18,9 @@ from portwatch.policy.workload import MAX_ID, POD_KEYS, KnownContainer, Selector
 OF_CONTAINERS = frozenset(("container", "image", *POD_KEYS))
 MAX_IMAGE_SETS = 256
 MAX_CONTAINERS = 16_384
+CONTAINERS_A_LOOK = 16
+"""Tried at a path, so many cost as much as a look at one more."""
+
 _DIGEST = "sha256:" + "0" * 64
 
 
@@ -121,6 +124,7 @@ def _place(
 
     containers = _containers(selectors)
     for path in paths(selectors, is_dead, patience):
+        patience.spend(len(containers) // CONTAINERS_A_LOOK)
         for container in containers:
             bits = classes.cgroup_bits(path, container)
             if all(_all_meet(masks, bits) for masks in wanted) and not any(
