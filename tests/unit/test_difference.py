@@ -35,7 +35,7 @@ from portwatch.policy.tables.outcomes import Outcome
 from portwatch.policy.words.ports import PROTOCOLS
 from portwatch.policy.workload import Subject
 
-SEARCHED = Effort(steps=50_000, least_steps=50_000, looks=10_000, cells=1_000)
+SEARCHED = Effort(steps=20_000, least_steps=20_000, looks=5_000, cells=1_000)
 """Enough for all but the rare policies whose workloads take minutes to tell apart."""
 
 steady = settings(
