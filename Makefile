@@ -7,8 +7,8 @@ APT_PACKAGES := python3-bpfcc python3-venv libbpf1 gcc libc6-dev clang-format bp
 TEST_APT_PACKAGES := podman runc docker.io containerd curl prometheus chromium fonts-dejavu-core \
 	iptables nftables
 IMAGE_APT_PACKAGES := buildah uidmap mmdebstrap debian-archive-keyring dpkg-dev
-GUESTS := 5.10 5.10+lsm 6.1 6.12 7.2
-KERNELS := $(GUESTS) native
+GUESTS := 5.10 6.1 6.12 7.2
+KERNELS := $(GUESTS) 5.10+lsm native
 SUITES := bookworm trixie sid
 SYSTEM_KERNELS := 6.1 6.12
 SYSTEM_APT_PACKAGES := vagrant mmdebstrap debian-archive-keyring dpkg-dev
