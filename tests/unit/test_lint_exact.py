@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,7 +75,7 @@ def _without(constraint: Constraint, side: str, word: str) -> Constraint:
 @given(policies(max_constraints=4))
 def test_what_is_not_told_decides_somewhere(text: str) -> None:
     """Where constraints differ by ports, addresses and network alone, each that is not told to be
-    unreachable is the one that decides some bind."""
+    unreachable is the one that decides some bind, of a port that is declared or of another."""
     policy = parse_policy([("p.yaml", text)])
     everyone = tuple(
         replace(one, subject_for=None, subject_except=()) for one in policy.constraints
@@ -82,9 +83,10 @@ def test_what_is_not_told_decides_somewhere(text: str) -> None:
     policy = replace(policy, constraints=everyone)
     told = {one.reason.partition(":")[0] for one in lint(policy) if one.id == UNREACHABLE}
     missing = {one.name for one in policy.constraints} - told
+    halves = policy.as_declared(True), policy.as_declared(False)
     for endpoint in _endpoints(policy):
-        for is_host in (True, False):
-            reading = read(policy, Subject(host_network=is_host), endpoint)
+        for half, is_host in product(halves, (True, False)):
+            reading = read(half, Subject(host_network=is_host), endpoint)
             for judgement in (reading.real, reading.would_be):
                 if judgement is not None:
                     missing.discard(judgement.constraint.name)
