@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import click
 
 from portwatch.errors import UsageError
 from portwatch.node.kubernetes.server import ApiServer, in_cluster
+from portwatch.policy.words.labels import is_object_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 NONE = "none"
-_NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,6 @@ def parse_pod_source(
     if server is None:
         return None
     name = node_name or environment.get("NODE_NAME") or socket.gethostname().lower()
-    if not _NODE_NAME.fullmatch(name):
+    if not is_object_name(name):
         raise UsageError(f"{name!r} is no node's name", hint="kubectl get nodes; --node-name")
     return PodSource(server, name)

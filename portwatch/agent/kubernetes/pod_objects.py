@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from portwatch.node.kubernetes.shapes import ContainerObject, PodObject
 from portwatch.policy.pod import DeclaredPort, KnownPod
 from portwatch.policy.words.containers import is_pod_uid
-from portwatch.policy.words.labels import BadLabels, Requirement
+from portwatch.policy.words.labels import BadLabels, Requirement, is_object_name
 
 MAX_LABELS = 128
 MAX_PORTS = 256
@@ -20,7 +20,6 @@ MIRROR = "kubernetes.io/config.mirror"
 HASH = "kubernetes.io/config.hash"
 
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _MANIFEST_HASH = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -35,10 +34,10 @@ def known_pod(pod: PodObject) -> KnownPod:
     uid = cgroup_uid(pod)
     if not is_pod_uid(uid):
         raise NotAPod("its uid is none")
-    if not _NAME.fullmatch(metadata.namespace) or not _NAME.fullmatch(metadata.name):
+    if not is_object_name(metadata.namespace) or not is_object_name(metadata.name):
         raise NotAPod("its name or namespace is none")
     account = spec.service_account_name or "default"
-    if not _NAME.fullmatch(account):
+    if not is_object_name(account):
         raise NotAPod("its service account is none")
     if len(labels) > MAX_LABELS:
         raise NotAPod(f"it has more than {MAX_LABELS} labels")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator
 
 from portwatch.agent.survey.report import PublishedSpan
 from portwatch.kernel import layout
 from portwatch.kernel.bpfmap import BpfMap
 from portwatch.kernel.slots import Slots
+from portwatch.policy.words.addresses import Address
 
-MAPPED = bytes(10) + b"\xff\xff"
 VALUE_BYTES = 4
 
 
@@ -45,18 +44,13 @@ def _entries(span: PublishedSpan) -> Iterator[tuple[bytes, int]]:
     """The keys of struct published_key, and how far each reaches."""
     network, protocol, family, address, first, last = span
     row = layout.PROTOCOL_NAMES.index(protocol)
-    reach = 0 if address else layout.PUBLISHED_EVERYWHERE
+    packed = Address.parse(address).packed if address else b""
+    reach = 0 if packed else layout.PUBLISHED_EVERYWHERE
     for port in range(first, last + 1):
         where = layout.PublishedKey(port=port, protocol=row)
         yield bytes(where), 0
         where.netns_inode, where.family = network, 0 if family == 4 else 1
         yield bytes(where), reach
-        if address:
-            where.address[:] = _mapped(address)
+        if packed:
+            where.address[:] = packed
             yield bytes(where), 0
-
-
-def _mapped(address: str) -> bytes:
-    if ":" in address:
-        return socket.inet_pton(socket.AF_INET6, address)
-    return MAPPED + socket.inet_pton(socket.AF_INET, address)

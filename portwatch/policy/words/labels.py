@@ -17,7 +17,7 @@ Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 _VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", re.ASCII)
-_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _PART = re.compile(
     r"""\s*(?:
     (?P<without>!)\s*(?P<absent>[^\s!=,()]+)
@@ -28,6 +28,11 @@ _PART = re.compile(
     )\s*""",
     re.VERBOSE,
 )
+
+
+def is_object_name(text: str) -> bool:
+    """Return whether a Kubernetes object may be called so: a DNS subdomain's name (RFC 1123)."""
+    return _SUBDOMAIN.fullmatch(text) is not None
 
 
 class BadLabels(ValueError):
@@ -46,7 +51,7 @@ class Requirement:
     def of(key: str, operator: Operator, values: Iterable[str] = ()) -> Requirement:
         """Check one as Kubernetes does. Raises BadLabels."""
         prefix, slash, name = key.rpartition("/")
-        if not name or not _VALUE.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
+        if not name or not _VALUE.fullmatch(name) or (slash and not is_object_name(prefix)):
             raise BadLabels(f"`{key[:80]}` is no label's key")
         found = tuple(sorted(set(values)))
         for value in found:
