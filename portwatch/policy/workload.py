@@ -14,8 +14,10 @@ from portwatch.policy.words.places import Place, place_of
 
 __all__ = [
     "CGROUP_KEYS",
+    "CONTAINED_KEYS",
     "MAX_ID",
     "OF_API_SERVER",
+    "OF_ENGINES",
     "POD_KEYS",
     "SELECTOR_KEYS",
     "WITNESSES",
@@ -35,16 +37,16 @@ OF_API_SERVER = ("pod_namespace", "pod_name", "pod_labels", "pod_account", "pod_
 """What the API server says of a pod; the patterns under `pod_labels` are label selectors, those
 under `pod_known` `true` and `false`."""
 
+OF_ENGINES = ("container", "image")
 POD_KEYS = ("pod", *OF_API_SERVER)
-CGROUP_KEYS = ("unit", "slice", "container", "image", *POD_KEYS, "cgroup")
+CONTAINED_KEYS = (*OF_ENGINES, *POD_KEYS)
+CGROUP_KEYS = ("unit", "slice", *CONTAINED_KEYS, "cgroup")
 SELECTOR_KEYS = (*CGROUP_KEYS, "user", "group")
 
 WITNESSES = {
     "slice": ("cgroup", "user", "group"),
     "unit": ("slice", "cgroup", "user", "group"),
-    **dict.fromkeys(
-        ("container", "image", *POD_KEYS), ("unit", "slice", "cgroup", "user", "group")
-    ),
+    **dict.fromkeys(CONTAINED_KEYS, ("unit", "slice", "cgroup", "user", "group")),
 }
 """What has to stand beside a key in a selector for names that are only claimed to count."""
 
@@ -164,6 +166,11 @@ class Selector:
     def given_keys(self) -> tuple[str, ...]:
         """The keys that hold patterns."""
         return tuple(key for key in SELECTOR_KEYS if getattr(self, key))
+
+    @property
+    def is_contained(self) -> bool:
+        """Whether it means containers or pods, which most often have a network of their own."""
+        return any(getattr(self, key) for key in CONTAINED_KEYS)
 
     def counts_claims(self, key: str) -> bool:
         """Return whether names that are only claimed count for a key of this selector."""

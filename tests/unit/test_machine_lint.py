@@ -208,6 +208,7 @@ PUBLISHED = PublishedPort(
         ("for: {unit: nginx.service}, addresses: [loopback], allow: [8080]", None),
         ("for: {unit: nginx.service}, allow: [all]", None),
         ("for: {container: web}, allow: [8080]", None),
+        ("for: {pod: {labels: {app: web}}}, allow: [8080]", None),
         ("allow: [8080, 9000], otherwise: continue", None),
         ("for: {unit: nginx.service}, accept: [published-port], allow: [8080]", "it allows"),
     ],

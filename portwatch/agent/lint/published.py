@@ -15,8 +15,6 @@ PUBLISHED = "published-port"
 MANY_PORTS = 10_000
 """A word of so many ports is about no port in particular."""
 
-_OWN_NETWORK = ("container", "image", "pod")
-
 
 def published_ports(policy: Policy, machine: Machine) -> Iterator[Finding]:
     """Yield constraints that give somebody a port which is published on the host's network, so
@@ -55,10 +53,7 @@ def _is_on_host(constraint: Constraint) -> bool:
     """Whether it is for somebody in particular, who may be on the host's network."""
     return bool(constraint.subject_for) and (
         constraint.network == "host"
-        or not all(
-            any(getattr(selector, key) for key in _OWN_NETWORK)
-            for selector in constraint.subject_for or ()
-        )
+        or not all(selector.is_contained for selector in constraint.subject_for or ())
     )
 
 

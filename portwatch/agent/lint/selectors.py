@@ -10,7 +10,15 @@ from portwatch.policy.model import Constraint, Policy
 from portwatch.policy.source.problems import quote
 from portwatch.policy.words.glob_relations import names_disjoint
 from portwatch.policy.words.globs import is_glob, match_name, match_path
-from portwatch.policy.workload import OF_API_SERVER, WITNESSES, Names, Selector, in_words, names_of
+from portwatch.policy.workload import (
+    OF_API_SERVER,
+    OF_ENGINES,
+    WITNESSES,
+    Names,
+    Selector,
+    in_words,
+    names_of,
+)
 
 NOTHING = "selector-matches-nothing"
 CLAIMED = "claimed-names-only"
@@ -18,7 +26,6 @@ MANY_WAYS = 4
 """Who lists so many names of one thing means machines of many kinds, and not all of them here."""
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
-_ENGINE_KEYS = ("container", "image")
 
 
 def idle_selectors(policy: Policy, machine: Machine) -> Iterator[Finding]:
@@ -113,7 +120,7 @@ class _Here:
         if key in ("user", "group"):
             known = self._known(selector, key)
             return not any(isinstance(p, int) or _matches_any(p, known) for p in patterns)
-        if not self._machine.cgroups or (key in _ENGINE_KEYS and not self._knows_engines):
+        if not self._machine.cgroups or (key in OF_ENGINES and not self._knows_engines):
             return False
         if key == "cgroup":
             return not any(match_path(p, path) for p in patterns for path in self._machine.cgroups)

@@ -13,6 +13,7 @@ from portwatch.policy.words.globs import components, match_name
 from portwatch.policy.words.labels import parse_selector, told_apart
 from portwatch.policy.words.places import place_of
 from portwatch.policy.workload import (
+    CONTAINED_KEYS,
     MAX_ID,
     POD_KEYS,
     KnownContainer,
@@ -30,7 +31,6 @@ NAMELESS_ID = MAX_ID
 _FILLINGS = ("x", "1", "", "x.service", "x.slice")
 _LETTERS = "x1a0-_.:@/bcdefghijklmnopqrstuvwyz23456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTAINER_ID = f"{1:064x}"
-_OF_CONTAINERS = frozenset(("container", "image", *POD_KEYS))
 _POD_UID = "00000000-0000-4000-8000-000000000001"
 
 
@@ -100,7 +100,7 @@ def _cgroup(texts: dict[str, str]) -> str | None:
         if uid is None:
             return None
         parts += ["kubepods.slice", f"kubepods-pod{uid.replace('-', '_')}.slice"]
-    if texts.keys() & _OF_CONTAINERS and there.container is None:
+    if texts.keys() & set(CONTAINED_KEYS) and there.container is None:
         wanted = texts.get("container", "")
         number = wanted.ljust(64, "0") if is_id_prefix(wanted) else _CONTAINER_ID
         prefix = "cri-containerd" if texts.keys() & set(POD_KEYS) else "docker"
@@ -109,7 +109,7 @@ def _cgroup(texts: dict[str, str]) -> str | None:
 
 
 def _container(texts: dict[str, str], uid: str | None) -> KnownContainer | None:
-    if not texts.keys() & _OF_CONTAINERS:
+    if not texts.keys() & set(CONTAINED_KEYS):
         return None
     name = texts.get("container")
     images = (filled(texts["image"], "x"),) if "image" in texts else ()

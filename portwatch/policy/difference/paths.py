@@ -16,7 +16,7 @@ from portwatch.policy.words.glob_automata import Letters
 from portwatch.policy.words.globs import canonical_path, components, is_glob, match_name
 from portwatch.policy.words.places import place_of
 from portwatch.policy.words.systemd import user_of_manager, walk_units
-from portwatch.policy.workload import POD_KEYS, KnownContainer, Selector
+from portwatch.policy.workload import CONTAINED_KEYS, POD_KEYS, KnownContainer, Selector
 
 MAX_LOOKS = 20_000
 """How many paths are looked at, once."""
@@ -35,7 +35,6 @@ _ID = (Letters(_HEX),) * 64
 _POD_DIRECTORIES = ("kubepods", "burstable")
 _TELLING = frozenset((*_POD_DIRECTORIES, "besteffort", "libpod_parent"))
 _OF_UNITS = ("unit", "slice")
-_OF_CONTAINERS = ("container", "image", *POD_KEYS)
 
 
 class Patience:
@@ -152,12 +151,12 @@ def _components(selectors: Sequence[Selector]) -> Iterator[str]:
         )
     )
     literals = tuple(part for part in globs if not is_glob(part))
-    if given & {*_OF_UNITS, *_OF_CONTAINERS}:
+    if given & {*_OF_UNITS, *CONTAINED_KEYS}:
         yield from _slices(_patterns(selectors, "slice"), globs)
         yield from _units(_patterns(selectors, "unit"), globs)
         if any(s.counts_claims(key) for s in selectors for key in _OF_UNITS if getattr(s, key)):
             yield from _managers(_patterns(selectors, "unit"), globs)
-    if given & {"cgroup", *_OF_UNITS, *_OF_CONTAINERS}:
+    if given & {"cgroup", *_OF_UNITS, *CONTAINED_KEYS}:
         yield from words(ANY_NAME, tuple(map(View, globs))).values()
         yield from literals
     if given & set(POD_KEYS):

@@ -15,7 +15,6 @@ from portwatch.policy.words.globs import components, match_name
 from portwatch.policy.words.images import image_names
 from portwatch.policy.workload import MAX_ID, POD_KEYS, KnownContainer, Selector, Subject
 
-OF_CONTAINERS = frozenset(("container", "image", *POD_KEYS))
 MAX_IMAGE_SETS = 256
 MAX_CONTAINERS = 16_384
 CONTAINERS_A_LOOK = 16
@@ -71,7 +70,7 @@ def typical(selector: Selector, accounts: Accounts) -> Subject:
     if any(getattr(selector, key) for key in POD_KEYS):
         uid = example_of(selector.pod[0]) if selector.pod else EXAMPLE_UID
         path.append(f"kubepods-pod{uid.replace('-', '_')}.slice")
-    if any(getattr(selector, key) for key in OF_CONTAINERS):
+    if selector.is_contained:
         name = example_of(selector.container[0]) if selector.container else None
         images = tuple(map(example_of, selector.image))
         container = KnownContainer(name, images, is_verified=True, pod=typical_pod(selector))
@@ -114,9 +113,7 @@ def _place(
     wanted = [classes.bits_of(selector).cgroup for selector in holding]
     unwanted = [classes.bits_of(selector).cgroup for selector in failing]
     forever = [
-        classes.bits_of(selector).cgroup
-        for selector in failing
-        if not OF_CONTAINERS & set(selector.given_keys)
+        classes.bits_of(selector).cgroup for selector in failing if not selector.is_contained
     ]
 
     def is_dead(path: str) -> bool:
@@ -139,8 +136,7 @@ def _all_meet(masks: tuple[int, ...], bits: int) -> bool:
 
 
 def _containers(selectors: Sequence[Selector]) -> list[KnownContainer | None]:
-    given = {key for selector in selectors for key in selector.given_keys}
-    if not given & OF_CONTAINERS:
+    if not any(selector.is_contained for selector in selectors):
         return [None]
     names = _patterns(selectors, "container")
     called = [None, *words(ANY_NAME, tuple(map(View, names))).values()] if names else [None]

@@ -10,7 +10,6 @@ from portwatch.policy.model import Constraint
 from portwatch.policy.selector_relations import alternatives, implies
 from portwatch.policy.words.addresses import V4_WILDCARD, V6_WILDCARD
 from portwatch.policy.words.port_text import Span, coalesced, range_text
-from portwatch.policy.workload import POD_KEYS
 
 SHARED = "shared-ports"
 MANY_PORTS = 10_000
@@ -18,8 +17,6 @@ MANY_PORTS = 10_000
 
 MANY_OTHERS = 4
 """How many of those that share are looked for, one more than are named."""
-
-_OWN_NETWORK = ("container", "image", *POD_KEYS)
 
 
 def shared_ports(reach: Reach) -> Iterator[Finding]:
@@ -64,7 +61,7 @@ def _claims(constraint: Constraint) -> bool:
     if any(item.last - item.first >= MANY_PORTS for item in constraint.allow.ranges):
         return False
     return constraint.network == "host" or not all(
-        any(getattr(selector, key) for key in _OWN_NETWORK) for selector in constraint.subject_for
+        selector.is_contained for selector in constraint.subject_for
     )
 
 

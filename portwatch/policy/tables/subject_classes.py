@@ -23,6 +23,7 @@ from portwatch.policy.words.labels import labels_of, match_labels, parse_selecto
 from portwatch.policy.workload import (
     CGROUP_KEYS,
     OF_API_SERVER,
+    OF_ENGINES,
     WITNESSES,
     KnownContainer,
     Selector,
@@ -30,7 +31,6 @@ from portwatch.policy.workload import (
 )
 
 _MEMO_LIMIT = 2048
-_OF_ENGINES = ("container", "image")
 
 
 class NameIndex:
@@ -179,7 +179,7 @@ class CgroupPredicates:
     @property
     def uses_engines(self) -> bool:
         """Whether it matters what the engine says of a container."""
-        return any(key in _OF_ENGINES for key, _, _ in self._bits)
+        return any(key in OF_ENGINES for key, _, _ in self._bits)
 
     @property
     def uses_pods(self) -> bool:
