@@ -196,8 +196,7 @@ def test_stop_and_go_on(top: Open) -> None:
     assert LEAVE in screen.output
     assert screen.settings == screen.settings_before
     screen.press("\r")
-    screen.see("VERDICT")
-    assert screen.settings != screen.settings_before
+    screen.wait_for(lambda: screen.settings != screen.settings_before, "settings of its own")
     screen.press("q")
     assert screen.ended() == 0
     assert screen.settings == screen.settings_before

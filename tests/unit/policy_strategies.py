@@ -158,18 +158,22 @@ def _workload_specs(names: tuple[str, ...]) -> st.SearchStrategy[Any]:
     return one | st.lists(one, min_size=1, max_size=3)
 
 
+def _some_of(names: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), unique=True)
+
+
 @st.composite
 def _definitions(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a `define`; a name may refer to the names before it."""
     define: dict[str, Any] = {"ports": {}, "addresses": {}, "workloads": {}}
-    for number, name in enumerate(draw(st.sets(st.sampled_from(_PORT_NAMES)))):
+    for number, name in enumerate(draw(_some_of(_PORT_NAMES))):
         before = tuple(define["ports"])[:number]
         define["ports"][name] = draw(st.lists(port_words(before), max_size=3))
-    for name in draw(st.sets(st.sampled_from(_ADDRESS_NAMES))):
+    for name in draw(_some_of(_ADDRESS_NAMES)):
         known = (*_ADDRESSES, *define["addresses"])
         words = st.lists(st.sampled_from(known), min_size=1, max_size=3)
         define["addresses"][name] = draw(words)
-    for name in draw(st.sets(st.sampled_from(_WORKLOAD_NAMES))):
+    for name in draw(_some_of(_WORKLOAD_NAMES)):
         define["workloads"][name] = draw(_workload_specs(tuple(define["workloads"])))
     return define
 
