@@ -194,7 +194,7 @@ class Agent:
         """A port that no pod declared before has no place in the tables: all of them anew, before
         the pod's cgroup is classified by them."""
         ports = self._publisher.outgrown_by()
-        if ports <= self._not_told_apart:
+        if ports == self._not_told_apart:
             return False
         self._policy.renew()
         self._not_told_apart = self._publisher.outgrown_by()  # where they did not fit: not again

@@ -47,13 +47,18 @@ class PolicyKeeper:
         self._tell = tell
         self._published = published
         self._reload_wanted = False
-        self._accounts = AccountWatch(selector, self._publish_for)
+        self._renewal_refused = False
+        self._accounts = AccountWatch(selector, self._renew)
         self._watch = PathWatch([source.watched])
         selector.register(self._watch, selectors.EVENT_READ, self._notice)
 
     def publish(self, loaded: LoadedPolicy, accounts: AccountTable | None = None) -> None:
         """Put a checked policy in force and tell of it; PolicyError where it does not fit. The
         accounts that it names are looked up where they are not given."""
+        self._put_in_force(loaded, accounts)
+        self._accept()
+
+    def _put_in_force(self, loaded: LoadedPolicy, accounts: AccountTable | None) -> None:
         accounts = accounts or accounts_of(loaded.policy)
         stored = now_stored(loaded.sources, loaded.origin, loaded.mode)
         published = self._publisher.publish(loaded.policy, stored, accounts)
@@ -66,9 +71,6 @@ class PolicyKeeper:
         self._state.constraints = len(policy.constraints)
         self._state.generation = published.generation
         self._state.enforcing = any(outcome.verdict == 1 for outcome in published.compiled.outcomes)
-        self._state.last_load_successful = True
-        self._state.last_load_success_seconds = self._clock.wall_ns() / 1e9
-        self._state.refusal = None
         self._tell(
             {
                 "kind": "policy",
@@ -80,6 +82,12 @@ class PolicyKeeper:
                 "generation": published.generation,
             }
         )
+
+    def _accept(self) -> None:
+        self._state.last_load_successful = True
+        self._state.last_load_success_seconds = self._clock.wall_ns() / 1e9
+        self._state.refusal = None
+        self._renewal_refused = False
 
     def refuse(self, err: PortwatchError) -> None:
         """Files that are no policy: what is in force stays; log, metrics and an event say why."""
@@ -95,12 +103,12 @@ class PolicyKeeper:
 
     def renew(self) -> None:
         """Publish what is in force anew: who is who has changed, and programs remember verdicts."""
-        self._publish_for(self._accounts.known)
+        self._renew(self._accounts.known)
 
     def adopt(self) -> None:
         """Another process's policy is ours from now on."""
-        if self._publisher.superseded():
-            self._publish_again()
+        if self._publisher.superseded() and self._put_again(None):
+            self._accept()
 
     def tick(self, now: float) -> bool:
         """Load what has changed and is at rest: True where something was read. `now` is monotonic,
@@ -130,18 +138,29 @@ class PolicyKeeper:
                 self._state.last_load_successful = True
                 self._state.refusal = None
         except PortwatchError as err:
+            self._renewal_refused = False
             self.refuse(err)
 
-    def _publish_for(self, accounts: AccountTable) -> None:
-        """What is in force, anew for these accounts; another's policy may name more of them."""
-        if not self._publisher.superseded():
-            self._publish_again(accounts)
+    def _renew(self, accounts: AccountTable) -> None:
+        """What is in force, anew for these accounts; another's policy may name more of them. Files
+        that were refused stay so."""
+        if self._publisher.superseded():
+            return
+        before = self._state.refusal
+        if not self._put_again(accounts):
+            self._renewal_refused |= before is None
+        elif self._renewal_refused:
+            self._accept()
 
-    def _publish_again(self, accounts: AccountTable | None = None) -> None:
+    def _put_again(self, accounts: AccountTable | None) -> bool:
+        """Whether what is in force, if anything, was not refused."""
         stored = self._publisher.stored()
         if stored is None:
-            return
+            return True
         try:
-            self.publish(LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), accounts)
+            loaded = LoadedPolicy.parse(stored.sources, stored.origin, stored.mode)
+            self._put_in_force(loaded, accounts)
         except PortwatchError as err:
             self.refuse(err)
+            return False
+        return True

@@ -3,14 +3,16 @@ the verdict on a real bind."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from binder import Binder
 from kube_node import KubeNode, kube_node
 from pod_shapes import pod, uid_of
-from product import AgentProcess, eventually
+from product import AgentProcess, eventually, portwatch
 from sandbox import Sandbox
 
 DECLARED, SIDE, OTHER = 28080, 28081, 28090
@@ -101,6 +103,80 @@ def test_ports_that_nobody_declared_before(node: KubeNode) -> None:
     until(binders[1], "EACCES", SIDE)
     assert binders[1].bind(OTHER) == "ok"
     assert binders[1].bind(DECLARED) == "EACCES"
+
+
+def test_recorded_binds_are_replayed_as_the_pod_declared_them(
+    node: KubeNode, tmp_path: Path
+) -> None:
+    """From a log of every bind, `replay` tells who would lose what under `declared`."""
+    given = on_the_host(DECLARED, app="other")
+    node.api.put(given)
+    log = tmp_path / "events.jsonl"
+    agent = node.agent("version: 1\nconstraints: []\n", "--keep", "--log-binds", "--events", log)
+    eventually(lambda: agent.metric("portwatch_kubernetes_pods") >= 1)
+    binder = starts(node, given)
+    for port in (DECLARED, OTHER):
+        assert binder.bind(port) == "ok"
+    eventually(lambda: log.exists() and f'"port":{OTHER}' in log.read_text().replace(" ", ""))
+    assert agent.end() == 0
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    binds = [one["bind"] for one in events if one["kind"] == "bind"]
+    assert {(one["port"], one["declared"]) for one in binds} == {(DECLARED, True), (OTHER, False)}
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY.replace("web", "other"))
+    done = portwatch("replay", "--json", policy, log)
+    kinds = json.loads(done.stdout)["kinds"]
+    said = {one["bind"]["port"]: one["now"]["verdict"] for one in kinds}
+    assert said == {str(DECLARED): "allowed", str(OTHER): "recorded"}
+
+
+def successful(agent: AgentProcess) -> bool:
+    """What the agent says of its policy."""
+    return agent.metric("portwatch_policy_last_load_successful") == 1
+
+
+def test_more_ports_than_the_tables_have_room_for(node: KubeNode) -> None:
+    """Pods that declare too many are told as a refused policy; those before keep what they have,
+    and the last has nothing. With the first pod that comes after they are gone all is well."""
+    first = on_the_host(DECLARED)
+    node.api.put(first)
+    agent = node.agent(POLICY, "--keep")
+    binder = starts(node, first)
+    until(binder, "EACCES", OTHER)
+    many = [on_the_host(*range(p, p + 250), name=f"many-{p}") for p in range(30000, 35000, 250)]
+    for given in many:
+        node.api.put(given)
+    eventually(lambda: agent.metric("portwatch_kubernetes_pods") > len(many))
+    last = starts(node, many[-1])
+    eventually(lambda: not successful(agent))
+    refused = [one for one in agent.events if one.get("result") == "refused"]
+    assert "endpoint classes" in refused[0]["errors"][0]
+    assert [binder.bind(DECLARED), binder.bind(OTHER)] == ["ok", "EACCES"]
+    until(last, "EACCES", 34999)
+    for given in many[:-1]:
+        node.api.delete(given)
+    eventually(lambda: agent.metric("portwatch_kubernetes_pods") == 2)
+    later = on_the_host(SIDE, name="later")
+    node.api.put(later)
+    until(starts(node, later), "EACCES", OTHER)
+    eventually(lambda: successful(agent))
+    until(last, "ok", 34999)
+
+
+def test_a_bad_policy_stays_refused_whatever_pods_declare(node: KubeNode) -> None:
+    """A port that nobody declared before makes new tables of the old policy, which are no sign
+    that the new version is good."""
+    agent = node.agent(POLICY, "--keep")
+    node.sandbox.policy("version: [")
+    eventually(lambda: not successful(agent))
+    given = on_the_host(DECLARED)
+    node.api.put(given)
+    binder = starts(node, given)
+    until(binder, "EACCES", OTHER)
+    assert binder.bind(DECLARED) == "ok"
+    assert not successful(agent)
+    node.sandbox.policy(POLICY)
+    eventually(lambda: successful(agent))
 
 
 def test_what_only_records_is_counted_all_the_same(node: KubeNode) -> None:

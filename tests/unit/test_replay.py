@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from policy_strategies import ACCOUNTS, binds, policies
 
 from portwatch.agent.events.bind_log import BindLog, stored_bytes
+from portwatch.agent.events.workload import told_parts
 from portwatch.errors import UsageError
 from portwatch.policy.decide import Endpoint, decide
+from portwatch.policy.pod import DeclaredPort
 from portwatch.policy.replay.bind import BadEvent, read_bind
 from portwatch.policy.replay.replay import Replay, ReplayedKind
 from portwatch.policy.source.load import parse_policy
@@ -87,6 +90,27 @@ def test_binds_alike_are_one_kind() -> None:
             ("8080", "allowed", None, "allowed", None, 5),
         )
     ]
+
+
+def test_whether_the_pod_declared_the_port_is_taken_from_the_event() -> None:
+    """Bind by bind; what no event says of is nothing that is declared."""
+    constraint = enforced("name: own, for: {pod: '*'}, allow: [declared]")
+    uid = "0b1c2d3e-1111-2222-3333-444455556666"
+    pod = {"namespace": "shop", "name": "api-0", "uid": uid, "service_account": "api"}
+    workload = {"cgroup": f"/kubepods/burstable/pod{uid}/{ID}", "pod": pod}
+    said = verdicts(
+        constraint,
+        event(1, workload=workload, bind={"declared": True}),
+        event(2, workload=workload, bind={"declared": False}),
+        event(3, workload=workload),
+        event(4, workload=workload | {"pod": {"uid": uid}}, bind={"declared": True}),
+        event(5, bind={"declared": True}),
+        event(1, workload=workload, bind={"declared": True, "protocol": "mptcp"}),
+    )
+    assert said == {
+        ("1", "allowed"): 2,
+        **dict.fromkeys([("2", "denied"), ("3", "denied"), ("4", "denied"), ("5", "allowed")], 1),
+    }
 
 
 def test_what_the_events_say_of_the_workload_decides() -> None:
@@ -187,9 +211,10 @@ def test_what_is_no_event_is_refused(broken: Any) -> None:
 def test_a_replay_is_what_decide_says(text: str, seed: int) -> None:
     """For any policy and any bind that an event can tell of."""
     policy = parse_policy([("policy.yaml", text)])
-    for who, endpoint in binds(policy, seed, 40):
+    for drawn, endpoint in binds(policy, seed, 40):
         if endpoint.listening:
             continue
+        who = declaring(drawn, endpoint) if seed % 2 else drawn
         one = event_of(who, endpoint)
         bind = read_bind(json.loads(json.dumps(one)))
         assert bind is not None
@@ -201,6 +226,15 @@ def test_a_replay_is_what_decide_says(text: str, seed: int) -> None:
         assert (kind.now, kind.now_by) == (said.verdict, by)
 
 
+def declaring(who: Subject, endpoint: Endpoint) -> Subject:
+    """Where it is in a pod, with the port declared."""
+    if who.container is None or who.container.pod is None:
+        return who
+    declared = (DeclaredPort(endpoint.protocol, endpoint.port),)
+    pod = replace(who.container.pod, declared_ports=declared)
+    return replace(who, container=replace(who.container, pod=pod))
+
+
 def event_of(who: Subject, endpoint: Endpoint) -> dict[str, Any]:
     """The event that the agent would have written."""
     workload: dict[str, Any] = {"name": "w", "cgroup": who.cgroup}
@@ -210,6 +244,8 @@ def event_of(who: Subject, endpoint: Endpoint) -> dict[str, Any]:
         workload["container"] = {"id": ID, "name": known.name, **images}
         if place_of(who.cgroup).is_claimed and not known.is_verified:
             workload["container"]["claimed"] = True
+        if known.pod is not None:
+            workload["pod"] = told_parts(known.pod) | {"uid": known.pod.uid}
     return event(
         workload=workload,
         process={"uid": who.uid, "gid": who.gid},
@@ -220,6 +256,7 @@ def event_of(who: Subject, endpoint: Endpoint) -> dict[str, Any]:
             "port": endpoint.port,
             "requested_port": 0 if endpoint.picked else endpoint.port,
             "network": "host" if who.host_network else "net:[7]",
+            "declared": who.declares(endpoint.protocol, endpoint.port),
         },
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from portwatch.agent.clock import Clock, iso
 from portwatch.agent.events.process import binding_process
@@ -18,6 +18,7 @@ from portwatch.kernel import layout
 from portwatch.node.cgroups import cgroup_of_process
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
+from portwatch.policy.workload import declared_ports
 
 Event = dict[str, Any]
 MAPPED = bytes(10) + b"\xff\xff"
@@ -29,6 +30,13 @@ def address_text(address: bytes) -> str:
     if address.startswith(MAPPED):
         return str(ipaddress.IPv4Address(address[12:]))
     return str(ipaddress.IPv6Address(address))
+
+
+class _Cgroup(NamedTuple):
+    """Its part of an event's workload, and what its pod declares; None where no pod is known."""
+
+    parts: Event
+    declared: frozenset[tuple[str, int]] | None = None
 
 
 class EventFormat:
@@ -47,7 +55,7 @@ class EventFormat:
         self._processes = processes
         self._clock = clock
         self._count_of = count_of
-        self._workloads: dict[int, Event] = {}
+        self._cgroups: dict[int, _Cgroup] = {}
         self._addresses: dict[bytes, str] = {}
         self._reasons: dict[int, dict[str, str]] = {}
 
@@ -65,7 +73,7 @@ class EventFormat:
 
     def cgroups_changed(self) -> None:
         """Forget what was remembered: some are gone, or more is known of their containers."""
-        self._workloads.clear()
+        self._cgroups.clear()
 
     def violation(self, raw: layout.Event) -> Event | None:
         """The event of one record; None where its violations were all told before."""
@@ -98,16 +106,17 @@ class EventFormat:
 
     def facts(self, raw: layout.Event) -> Event:
         """What was bound, and by whom: the part that every event about a bind has."""
-        facts: Event = {"bind": self._bind(raw)}
+        cgroup = self._cgroup(raw)
+        facts: Event = {"bind": self._bind(raw, cgroup)}
         if raw.socket_cgroup and raw.socket_cgroup != raw.cgroup:
             made_in = self._publisher.cgroups.path_of(raw.socket_cgroup)
             if made_in is not None:
                 facts["socket_workload"] = self._publisher.workloads.workload_parts(made_in)
-        facts["workload"] = self._workload(raw)
+        facts["workload"] = {"name": self._name(raw, cgroup.parts), **cgroup.parts}
         facts["process"] = binding_process(raw, self._processes)
         return facts
 
-    def _bind(self, raw: layout.Event) -> Event:
+    def _bind(self, raw: layout.Event, cgroup: _Cgroup) -> Event:
         facts = {
             "protocol": layout.PROTOCOL_NAMES[raw.label],
             "family": layout.FAMILY_NAMES[raw.family],
@@ -118,6 +127,9 @@ class EventFormat:
         is_dual = raw.scope & layout.SCOPE_DUAL
         if facts["family"] == "ipv6" and facts["address"] == "::" and not is_dual:
             facts["v6only"] = True
+        if cgroup.declared is not None:
+            protocol = "tcp" if facts["protocol"] == "mptcp" else facts["protocol"]
+            facts["declared"] = (protocol, raw.port) in cgroup.declared
         return facts | self._network(raw)
 
     def _network(self, raw: layout.Event) -> Event:
@@ -132,14 +144,21 @@ class EventFormat:
             known = self._addresses[address] = address_text(address)
         return known
 
-    def _workload(self, raw: layout.Event) -> Event:
-        known = self._workloads.get(raw.cgroup)
+    def _cgroup(self, raw: layout.Event) -> _Cgroup:
+        known = self._cgroups.get(raw.cgroup)
         if known is None:
             path = self._publisher.cgroups.path_of(raw.cgroup) or self._unclassified(raw)
-            known = self._publisher.workloads.workload_parts(path) if path else {}
-            if path:
-                self._workloads[raw.cgroup] = known
-        return {"name": self._name(raw, known), **known}
+            if path is None:
+                return _Cgroup({})
+            known = self._cgroups[raw.cgroup] = self._cgroup_at(path)
+        return known
+
+    def _cgroup_at(self, path: str) -> _Cgroup:
+        workloads = self._publisher.workloads
+        container = workloads.book.known(path)
+        has_pod = container is not None and container.pod is not None
+        declared = declared_ports(path, container) if has_pod else None
+        return _Cgroup(workloads.workload_parts(path), declared)
 
     def _unclassified(self, raw: layout.Event) -> str | None:
         """The path of a cgroup that no table has; never that of another process with its pid."""

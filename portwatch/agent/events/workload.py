@@ -67,12 +67,12 @@ def contained_parts(
     if place.pod is not None:
         labels = dict(facts.labels) if facts else {}
         names = {key: labels[label] for key, label in POD_LABELS.items() if label in labels}
-        parts["pod"] = {**names, **_told_parts(pod), "uid": place.pod}
+        parts["pod"] = {**names, **told_parts(pod), "uid": place.pod}
     return parts
 
 
-def _told_parts(pod: KnownPod | None) -> dict[str, Any]:
-    """What the API server says of a pod."""
+def told_parts(pod: KnownPod | None) -> dict[str, Any]:
+    """What the API server says of a pod, as far as events have it."""
     if pod is None:
         return {}
     told = {"namespace": pod.namespace, "name": pod.name, "service_account": pod.service_account}

@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from portwatch.policy.decide import Endpoint
+from portwatch.policy.pod import DeclaredPort, KnownPod
 from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.words.places import place_of
 from portwatch.policy.words.ports import PROTOCOLS
-from portwatch.policy.workload import MAX_ID, KnownContainer, KnownPod
+from portwatch.policy.workload import MAX_ID, KnownContainer
 
 KINDS = ("bind", "violation")
 VERDICTS = ("allowed", "denied", "recorded")
@@ -73,7 +74,7 @@ def read_bind(event: Any) -> RecordedBind | None:
         _text(event, "time") or "",
         _text(workload, "name") or "",
         cgroup,
-        _container(workload, cgroup),
+        _container(workload, cgroup, _declared(bind, protocol, port)),
         _number(process, "uid", NOBODY, NOBODY),
         _number(process, "gid", NOBODY, NOBODY),
         bind.get("network", "host") == "host",
@@ -108,11 +109,18 @@ def _address(text: str) -> Address:
         raise BadEvent("its address is none") from err
 
 
-def _container(workload: Mapping[str, Any], cgroup: str | None) -> KnownContainer | None:
+def _declared(bind: Mapping[str, Any], protocol: str, port: int) -> tuple[DeclaredPort, ...]:
+    """Of what the pod declared the event tells as much as concerns this bind."""
+    return (DeclaredPort(protocol, port),) if bind.get("declared") is True else ()
+
+
+def _container(
+    workload: Mapping[str, Any], cgroup: str | None, declared: tuple[DeclaredPort, ...]
+) -> KnownContainer | None:
     """What its engine said (`claimed`: that this was no proof), and what was known of its pod."""
     if cgroup is None:
         return None
-    pod = _pod(workload.get("pod"))
+    pod = _pod(workload.get("pod"), declared)
     told = workload.get("container")
     told = told if isinstance(told, dict) else {}
     name = _text(told, "name")
@@ -123,7 +131,7 @@ def _container(workload: Mapping[str, Any], cgroup: str | None) -> KnownContaine
     return KnownContainer(name, images, is_verified, pod)
 
 
-def _pod(told: object) -> KnownPod | None:
+def _pod(told: object, declared: tuple[DeclaredPort, ...]) -> KnownPod | None:
     """What the API server said: its account, too, which an engine does not tell."""
     if not isinstance(told, dict):
         return None
@@ -133,7 +141,7 @@ def _pod(told: object) -> KnownPod | None:
     if not (uid and account and namespace and name and isinstance(labels, dict)):
         return None
     pairs = sorted((str(key), str(value)) for key, value in labels.items())
-    return KnownPod(uid, namespace, name, tuple(pairs), account)
+    return KnownPod(uid, namespace, name, tuple(pairs), account, declared_ports=declared)
 
 
 def _mapping(event: Mapping[str, Any], key: str) -> Mapping[str, Any]:

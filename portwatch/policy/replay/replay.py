@@ -103,7 +103,7 @@ class Replay:
                 self._subjects.clear()
                 self._lookups = Lookups(self._compiled)
             subject = self._subjects[key] = self._names.subject(*key)
-        if bind.endpoint.listening:
+        if bind.endpoint.listening or self._policy.uses_declared:
             return decide(self._policy, subject, bind.endpoint)
         return self._lookups.decide(subject, bind.endpoint)
 
