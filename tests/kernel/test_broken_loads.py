@@ -66,6 +66,7 @@ def test_a_load_that_may_not_read_the_kernels_symbols(
     assert "bind4" in link_ids(scratch_pin_dir)
 
 
+@pytest.mark.native("killed by the clock of a CPU that loads in a second")
 @pytest.mark.parametrize("after_seconds", [0.2, 0.5, 0.65, 0.8])
 def test_a_load_killed_half_way_is_made_good(
     after_seconds: float, scratch_pin_dir: PinDir, scratch_cgroup: Path
