@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from contextlib import suppress
-from email.utils import formatdate
 from enum import Enum
 from http import HTTPStatus
 from math import inf
 from selectors import EVENT_READ, EVENT_WRITE
+from wsgiref.handlers import format_date_time
 
 import h11
 
@@ -111,7 +112,7 @@ class Connection:
         other request is taken after it."""
         headers = [
             *response_headers(answer, configured),
-            ("Date", formatdate(usegmt=True)),
+            ("Date", format_date_time(time.time())),
             ("Server", "portwatch"),
             ("Content-Length", str(len(answer.body))),
         ]

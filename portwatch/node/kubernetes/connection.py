@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import h11
@@ -115,17 +115,24 @@ def one_line(text: str) -> str:
 def _opened(server: ApiServer) -> socket.socket:
     """A connection; for https by TLS, with the CA and the certificate as their files are now."""
     context = None if server.url.scheme == "http" else _tls(server)
-    plain = socket.create_connection((server.host, server.port), CONNECT_SECONDS)
+    where: Any = (_ascii(server.host), server.port)  # getaddrinfo() takes bytes, too
+    plain = socket.create_connection(where, CONNECT_SECONDS)
     try:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             plain.setsockopt(socket.IPPROTO_TCP, option, value)
         if context is None:
             return plain
-        return context.wrap_socket(plain, server_hostname=server.server_name or server.host)
+        name = _ascii(server.server_name or server.host)
+        return context.wrap_socket(plain, server_hostname=name)
     except BaseException:
         plain.close()
         raise
+
+
+def _ascii(name: str) -> bytes:
+    """Python itself would load its tables for IDNA, 300 KiB, whatever the name is."""
+    return name.encode("ascii" if name.isascii() else "idna")
 
 
 def _tls(server: ApiServer) -> ssl.SSLContext:
