@@ -17,6 +17,8 @@ from refusals import heard
 from portwatch.errors import PinMismatch
 from portwatch.kernel import libbpf, loading
 
+pytestmark = pytest.mark.native("about files below /sys/fs/bpf, and each a load of its own")
+
 
 def test_a_layout_of_another_version_is_refused(scratch: tuple[Guard, Binder]) -> None:
     """Maps made under another layout are not touched: PinMismatch says how to be rid of them, and

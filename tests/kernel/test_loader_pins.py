@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
 from binder import Bind, Binder
 from guard import Guard
 from pinned import (
@@ -26,6 +27,8 @@ from portwatch.kernel.probe import probe
 from portwatch.kernel.readings import Readings
 
 N = 23
+
+pytestmark = pytest.mark.native("about files below /sys/fs/bpf, and each a load of its own")
 
 
 def test_a_fresh_load_pins_everything_for_its_owner_alone(scratch: tuple[Guard, Binder]) -> None:
