@@ -147,7 +147,7 @@ def test_udp_is_listed_bound_and_not_connected(binder: Binder) -> None:
     assert found["udp", "127.0.0.1", 9000].state == "bound"
 
 
-def test_tcp_is_listed_only_while_it_listens(binder: Binder) -> None:
+def test_tcp_and_mptcp_are_listed_only_while_they_listen(binder: Binder) -> None:
     """A bound socket and a connection are no listeners; an MPTCP one is, as tcp."""
     bind = ("bind", "127.0.0.1", 9000)
     assert binder.take(("socket", "tcp", "ipv4"), bind, name="bound").said == "ok"
