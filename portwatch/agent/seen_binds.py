@@ -16,6 +16,7 @@ from portwatch.policy.learn.bind import SeenBind
 from portwatch.policy.replay.bind import NOBODY, RecordedBind
 from portwatch.policy.words.account_names import AccountNames
 from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.ports import judged_as
 
 
 @dataclass
@@ -48,7 +49,7 @@ class SeenBinds:
             facts = processes.describe(Sighting(one.pid, "", one.first_ns))
             yield SeenBind(
                 path,
-                _protocol(one.protocol),
+                judged_as(one.protocol),
                 one.port,
                 DUAL if one.dual else Address.from_packed(one.address),
                 self.book.known(path),
@@ -117,11 +118,6 @@ class SeenBinds:
 
     def _leave(self, why: str) -> None:
         self.left_out[why] = self.left_out.get(why, 0) + 1
-
-
-def _protocol(label: str) -> str:
-    """As policies tell them apart: MPTCP is TCP."""
-    return "tcp" if label == "mptcp" else label
 
 
 @lru_cache(4096)

@@ -83,9 +83,9 @@ def assert_examples_hold(old: Policy, new: Policy, regions: tuple[Region, ...]) 
         assert region.old != region.new
 
 
-def is_decided(found: Difference) -> bool:
-    """Whether the search came to its end, and whether each region has subjects too."""
-    return found.is_complete and all(region.example for region in found.regions)
+def with_examples(found: Difference) -> tuple[Region, ...]:
+    """The regions for which the search came as far as an example; the others may be nobody's."""
+    return tuple(region for region in found.regions if region.example)
 
 
 @st.composite
@@ -114,9 +114,9 @@ def test_a_bind_changes_just_where_a_region_says(data: st.DataObject) -> None:
     old, other = (parse(data.draw(policies(max_constraints=3))) for _ in "ab")
     new = data.draw(edited(old, other)) if data.draw(st.booleans()) else other
     found = Difference(old, new, ACCOUNTS, SEARCHED)
-    if not is_decided(found):
+    if not found.is_complete:  # one in a hundred or so
         return
-    assert_examples_hold(old, new, found.regions)
+    assert_examples_hold(old, new, with_examples(found))
     seed = data.draw(st.integers(0, 1 << 32))
     for who, endpoint in (*binds(old, seed, 40), *binds(new, seed, 40)):
         pair = outcome(old, who, endpoint), outcome(new, who, endpoint)
@@ -149,9 +149,9 @@ def test_no_region_means_no_difference(data: st.DataObject) -> None:
     old, other = (parse(data.draw(policies(max_constraints=2))) for _ in "ab")
     new = data.draw(edited(old, other))
     found = Difference(old, new, ACCOUNTS, SEARCHED)
-    if not is_decided(found):
+    if not found.is_complete:  # one in a hundred or so
         return
-    assert_examples_hold(old, new, found.regions)
+    assert_examples_hold(old, new, with_examples(found))
     for who, endpoint in islice(representatives(old, new), 3000):
         pair = outcome(old, who, endpoint), outcome(new, who, endpoint)
         region = found.region_of(who, endpoint)

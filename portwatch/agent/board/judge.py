@@ -22,6 +22,7 @@ from portwatch.policy.tables.compile import compile_policy
 from portwatch.policy.tables.lookups import Lookups
 from portwatch.policy.words.account_names import AccountNames
 from portwatch.policy.words.addresses import DUAL, Address
+from portwatch.policy.words.ports import judged_as
 from portwatch.policy.workload import MAX_ID
 
 REMEMBERED_SECONDS = 10.0
@@ -92,8 +93,8 @@ class Judge:
         is_host = not self._uses_network or in_host_network(self._host, bind.pid)
         place, named = self._classified(path)
         subject = self._accounts.subject(place, bind.uid, MAX_ID + 1, is_host, None)
-        protocol = "tcp" if bind.protocol == "mptcp" else bind.protocol
-        endpoint = Endpoint(protocol, bind.port, address_of(bind.address, bind.dual))
+        address = address_of(bind.address, bind.dual)
+        endpoint = Endpoint(judged_as(bind.protocol), bind.port, address)
         decision = self._lookups.decide(subject, endpoint)
         against = decision.constraint if decision.verdict != "allowed" else None
         name = self._lookups.workload(subject) or named

@@ -29,6 +29,7 @@ from portwatch.kernel.readings import CollisionKey
 from portwatch.node.errand import Errand
 from portwatch.node.listeners import Listener
 from portwatch.node.port_holders import PortQuestion, begin_find_holders
+from portwatch.policy.words.ports import judged_as
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ SEARCH_SECONDS = 1.0
 
 MAX_CASES = 1024
 QUESTIONS_AT_ONCE = 16
-JUDGED_AS = {"mptcp": "tcp"}
 
 Begin = Callable[[Sequence[PortQuestion]], Errand[list[list[Listener]]]]
 
@@ -222,4 +222,4 @@ class CollisionReports:
 
 def _question(raw: layout.Event) -> PortQuestion:
     protocol = layout.PROTOCOL_NAMES[raw.label]
-    return PortQuestion(raw.netns_inode, JUDGED_AS.get(protocol, protocol), raw.port)
+    return PortQuestion(raw.netns_inode, judged_as(protocol), raw.port)

@@ -18,6 +18,7 @@ from portwatch.kernel import layout
 from portwatch.node.cgroups import cgroup_of_process
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import ProcessTable
+from portwatch.policy.words.ports import judged_as
 from portwatch.policy.workload import declared_ports
 
 Event = dict[str, Any]
@@ -128,7 +129,7 @@ class EventFormat:
         if facts["family"] == "ipv6" and facts["address"] == "::" and not is_dual:
             facts["v6only"] = True
         if cgroup.declared is not None:
-            protocol = "tcp" if facts["protocol"] == "mptcp" else facts["protocol"]
+            protocol = judged_as(layout.PROTOCOL_NAMES[raw.label])
             facts["declared"] = (protocol, raw.port) in cgroup.declared
         return facts | self._network(raw)
 

@@ -8,7 +8,7 @@ from portwatch.agent.web.answer import Query
 from portwatch.errors import UsageError
 from portwatch.policy.reading import EPHEMERAL, Endpoint
 from portwatch.policy.words.addresses import Address, bind_address
-from portwatch.policy.words.ports import LAST_PORT, PROTOCOLS
+from portwatch.policy.words.ports import LAST_PORT, PROTOCOLS, judged_as
 
 WILDCARD = "0.0.0.0"  # noqa: S104 (asked about, not bound)
 
@@ -28,8 +28,7 @@ def bind_query(query: Query) -> BindQuery:
     """UsageError, in a sentence, for what makes no sense."""
     if not query.get("workload"):
         raise UsageError("say whose bind: /explain?workload=NAME&protocol=tcp&port=8080")
-    protocol = query.get("protocol", "tcp").lower()
-    protocol = "tcp" if protocol == "mptcp" else protocol
+    protocol = judged_as(query.get("protocol", "tcp").lower())
     if protocol not in PROTOCOLS:
         raise UsageError(f"{protocol[:20]!r} is no protocol: one of {', '.join(PROTOCOLS)}, mptcp")
     network = query.get("network", "")

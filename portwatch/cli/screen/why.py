@@ -17,6 +17,7 @@ from portwatch.cli.subject_options import SubjectOptions, find_subject
 from portwatch.cli.tables import printable
 from portwatch.errors import PortwatchError
 from portwatch.kernel.pins import PinDir
+from portwatch.policy.words.ports import judged_as
 
 
 def why_text(row: Row, process: str, pin_dir: Path) -> list[str]:
@@ -53,7 +54,7 @@ def _explained(row: Row, pin_dir: Path) -> list[str]:
             "The kernel does not remember the binds any more, only their count:",
             "  portwatch explain --unit U --port PORT asks about another one",
         ]
-    protocol = "tcp" if row.protocol == "mptcp" else row.protocol
+    protocol = judged_as(row.protocol)
     port = f"{row.port}/{protocol}" if row.port else f"ephemeral/{protocol}"
     endpoint = parse_endpoint(port, row.address, False)
     uid = None if row.uid is None else str(row.uid)

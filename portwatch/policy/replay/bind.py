@@ -10,7 +10,7 @@ from portwatch.policy.decide import Endpoint
 from portwatch.policy.pod import DeclaredPort, KnownPod
 from portwatch.policy.words.addresses import DUAL, Address
 from portwatch.policy.words.places import place_of
-from portwatch.policy.words.ports import PROTOCOLS
+from portwatch.policy.words.ports import PROTOCOLS, judged_as
 from portwatch.policy.workload import MAX_ID, KnownContainer
 
 KINDS = ("bind", "violation")
@@ -60,7 +60,7 @@ def read_bind(event: Any) -> RecordedBind | None:
     bind, workload = _mapping(event, "bind"), _mapping(event, "workload")
     process = event.get("process")
     process = process if isinstance(process, dict) else {}
-    protocol = "tcp" if bind.get("protocol") == "mptcp" else bind.get("protocol")
+    protocol = judged_as(_text(bind, "protocol") or "")
     if protocol not in PROTOCOLS:
         raise BadEvent("its protocol is unknown")
     verdict = event.get("verdict")

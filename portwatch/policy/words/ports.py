@@ -24,6 +24,11 @@ DECLARED_PROTOCOLS = ("tcp", "udp", "sctp")
 _NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?", re.ASCII)
 
 
+def judged_as(label: str) -> str:
+    """Return the protocol as which policies see what is called `label` in events and counts."""
+    return "tcp" if label == "mptcp" else label
+
+
 @dataclass(frozen=True, slots=True)
 class PortRange:
     """Ports `first` to `last`, both included; `protocol` None means any. `declared`: those of them
