@@ -77,7 +77,7 @@ def test_a_service_of_systemd_writes_there(shared: Sandbox, journal: Journal) ->
 
 def test_a_journal_that_stands_still(sandbox: Sandbox, journal: Journal) -> None:
     """It holds up nothing: all events are counted meanwhile, and when it goes on, it is told how
-    many were dropped: told + lost = happened."""
+    many were dropped, though no event follows: told + lost = happened."""
     policy = sandbox.policy(denying("20000-27999"))
     agent = sandbox.agent(policy, "--events", "journal", before=journal.inside)
     binder = sandbox.binder()
@@ -93,13 +93,12 @@ def test_a_journal_that_stands_still(sandbox: Sandbox, journal: Journal) -> None
             eventually(partial(all_told, done + 2000), within=30)
     finally:
         journal.process.send_signal(signal.SIGCONT)
-    assert binder.bind(20000) == "EACCES"
 
     def counts(kind: str) -> int:
         entries = journal.entries(f"PORTWATCH_KIND={kind}")
         return sum(int(entry["PORTWATCH_COUNT"]) for entry in entries)
 
-    eventually(lambda: counts("lost") and counts("violation") + counts("lost") == total + 1, 60)
+    eventually(lambda: counts("lost") and counts("violation") + counts("lost") == total, 60)
     assert 1000 < counts("lost") < total
     assert children(agent.pid) == []
     assert agent.end() == 0

@@ -1,6 +1,7 @@
 """Events on their way out, from a thread of its own: a reader that stalls never holds up the agent.
 
-What does not fit the buffer is dropped, and told as lost once there is room again.
+What does not fit the buffer is dropped, and told as lost once there is room again, whether or not
+another event comes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import TracebackType
 
 BUFFER_BYTES = 8 << 20  # about 10,000 events: twice what the ring buffer can hold at once
 GOODBYE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 
 class Outlet:
@@ -27,7 +29,7 @@ class Outlet:
         self._send = send
         self._buffer_bytes = buffer_bytes
         self._lost = lost
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()  # and how many events each stands for
         self._bytes = 0
         self._missed = 0
         self._ended = False
@@ -61,27 +63,34 @@ class Outlet:
             if self._bytes + len(message) > self._buffer_bytes:
                 self._missed += 1
                 return
-            if self._missed:
-                self._put(self._lost(self._missed))
-                self._missed = 0
-            self._put(message)
+            self._put_lost()
+            self._put(message, 1)
             self._change.notify()
 
-    def _put(self, message: bytes) -> None:
-        self._waiting.append(message)
+    def _put_lost(self) -> None:
+        if self._missed:
+            self._put(self._lost(self._missed), self._missed)
+            self._missed = 0
+
+    def _put(self, message: bytes, events: int) -> None:
+        self._waiting.append((message, events))
         self._bytes += len(message)
 
     def _run(self) -> None:
+        sent = True
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._waiting or self._ended)
-                if not self._waiting and self._missed:
-                    self._put(self._lost(self._missed))
-                    self._missed = 0
-                elif not self._waiting:
+                pause = 0 if sent else RETRY_SECONDS
+                self._change.wait_for(
+                    lambda: self._waiting or self._ended, pause if self._missed else None
+                )
+                if not self._waiting:
+                    self._put_lost()
+                if not self._waiting:
                     return
-                message = self._waiting.popleft()
+                message, events = self._waiting.popleft()
                 self._bytes -= len(message)
-            if not self._send(message):
+            sent = self._send(message)
+            if not sent:
                 with self._change:
-                    self._missed += not self._ended
+                    self._missed += 0 if self._ended else events
