@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 		}
 		address.sin_port = htons((unsigned short)(first + i % ports));
 		bind_once(&address, listening, &refused);
-		if (rate && i % 16 == 15)
+		if (rate)
 			keep_pace(&start, i, rate);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &end);

@@ -19,6 +19,7 @@ from portwatch.agent.clock import Clock
 from portwatch.agent.events.collision_reports import CollisionReports
 from portwatch.agent.events.format import EventFormat
 from portwatch.agent.events.hub import EventHub, socket_path
+from portwatch.agent.events.paced_ring import PacedRing
 from portwatch.agent.events.suppressed import SuppressedTail
 from portwatch.agent.events.tails import Tails
 from portwatch.agent.events.teller import Emit, EventTeller
@@ -112,7 +113,8 @@ class Agent:
         self._cgroup_events_lost = readings.totals().cgroup_events_lost
         self._next_look = self._busy_until = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
-        self._events = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
+        ring = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
+        self._events = PacedRing(ring, self._take_events)
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
@@ -154,8 +156,8 @@ class Agent:
     def run(self, beside: Sequence[SideWork] = ()) -> None:
         """Serve until SIGINT or SIGTERM, or an error of what is done `beside` in the same loop."""
         self._signals.join(self._selector)
+        self._events.join(self._selector)
         for source, handle in (
-            (self._events, self._read_events),
             (self._cgroup_events, self._read_cgroup_events),
             (self._containers, self._read_containers),
         ):
@@ -173,6 +175,7 @@ class Agent:
                 self._busy_until = time.monotonic() + BUSY_SECONDS
             for key, _ in ready:
                 key.data()
+            self._events.tick()
             self._tick()
             for work in beside:
                 work.tick()
@@ -182,7 +185,8 @@ class Agent:
 
     def _pause(self) -> float:
         """How long the loop may sleep: a wake-up costs half a millisecond."""
-        return TICK_SECONDS if time.monotonic() < self._busy_until else REST_SECONDS
+        is_busy = time.monotonic() < self._busy_until
+        return self._events.pause(TICK_SECONDS if is_busy else REST_SECONDS)
 
     def pods_changed(self, cgroups: frozenset[str]) -> None:
         """More, or something else, is known of the pods that these cgroups are in."""
@@ -231,15 +235,13 @@ class Agent:
         cgroups = len(live.ids) if live else 0
         return self._readings.totals().binds, cgroups, socket_counts(self._host)
 
-    def _read_events(self) -> bool:
-        """Tell of the next records; False where there were none."""
-        records = self._events.read()
-        if records:
-            self._read_cgroup_events()  # a bind is told of by the name of its cgroup
-            self._containers.find_networks()
+    def _take_events(self, records: list[bytes]) -> None:
+        """Tell of these records."""
+        self._busy_until = time.monotonic() + BUSY_SECONDS
+        self._read_cgroup_events()  # a bind is told of by the name of its cgroup
+        self._containers.find_networks()
         for record in records:
             self._take(layout.Event.from_buffer_copy(record))
-        return bool(records)
 
     def _take(self, raw: layout.Event) -> None:
         """One record; that of a bind whose port may be shared may log it, too."""
@@ -318,7 +320,7 @@ class Agent:
     def _drain(self) -> None:
         """Tell what is in the buffer already, and the tails of bursts, before the end."""
         self._publisher.slots.log_binds(False)
-        while self._read_events():
+        while self._events.read():
             pass
         self._collisions.close()
         self._tails.tell_all()

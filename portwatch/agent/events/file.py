@@ -16,10 +16,11 @@ class EventFile:
     """Opens the file anew where its name has come to mean another. Only its owner may read it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = str(path)
         self._failed = False
+        self._fd, self._opened = -1, (0, 0)
         try:
-            self._fd = self._open()
+            self._open()
         except OSError as err:
             raise UsageError(
                 f"cannot write events to {path}: {err.strerror}", hint="choose another --events"
@@ -30,7 +31,7 @@ class EventFile:
         try:
             if not self._is_current():
                 self.close()
-                self._fd = self._open()
+                self._open()
             self._append(line)
             self._failed = False
         except OSError as err:
@@ -51,14 +52,19 @@ class EventFile:
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o600)
+        self._opened = _identity(os.fstat(self._fd))
 
     def _is_current(self) -> bool:
         if self._fd < 0:
             return False
         try:
-            named, opened = os.stat(self._path), os.fstat(self._fd)
+            return _identity(os.stat(self._path)) == self._opened
         except FileNotFoundError:
             return False
-        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
