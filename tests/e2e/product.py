@@ -42,7 +42,7 @@ def run_command(command: Sequence[str], **more: Any) -> Done:
     )
 
 
-def eventually(probe: Callable[[], Any], within: float = 5.0, what: str = "") -> Any:
+def eventually(probe: Callable[[], Any], within: float = 20.0, what: str = "") -> Any:
     """The first true answer of `probe`; fails where there is none in time."""
     deadline = time.monotonic() + within
     while True:
@@ -107,7 +107,7 @@ class AgentProcess:
         self.process.send_signal(number)
         return self.wait()
 
-    def wait(self, within: float = 10) -> int:
+    def wait(self, within: float = 20) -> int:
         """Wait for the end: the exit status; all of its output is then read."""
         status = self.process.wait(within)
         for reader in self._readers:

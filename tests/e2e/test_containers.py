@@ -62,7 +62,7 @@ def agent_on(sandbox: Sandbox, policy: str, *engines: Engine) -> AgentProcess:
 def refused(agent: AgentProcess, container: Container, port: int = OTHER) -> Event:
     """The event of a bind that the container is refused, once its name is known."""
     eventually(lambda: container.bind(web(port)) == ["EACCES"], 20, f"{container.name} is refused")
-    return eventually(lambda: agent.violations(port), 5, "it is told")[-1]
+    return eventually(lambda: agent.violations(port), what="it is told")[-1]
 
 
 def test_a_container_keeps_to_its_ports(sandbox: Sandbox, engine: Engine) -> None:

@@ -73,7 +73,7 @@ def test_on_a_terminal_events_are_words(shared: Sandbox) -> None:
     binder = shared.binder()
     assert binder.bind(9001) == "EACCES"
     shown = ""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while "9001" not in shown and time.monotonic() < deadline:
         shown += os.read(ours, 4096).decode()
     assert "tcp 127.0.0.1:9001" in shown
@@ -175,17 +175,17 @@ def test_burst_comes_once_and_then_with_its_count(shared: Sandbox) -> None:
     agent = shared.agent(shared.policy(denying(9050)), "--keep")
     binder = shared.binder()
     assert [binder.bind(9050) for _ in range(50)] == ["EACCES"] * 50
-    first = eventually(lambda: agent.violations(port=9050), within=0.4)[0]
+    first = eventually(lambda: agent.violations(port=9050))[0]
     assert first["count"] == 1
 
     def told() -> int:
         return sum(event["count"] for event in agent.violations(port=9050))
 
-    eventually(lambda: told() == 50, within=2.5)
+    eventually(lambda: told() == 50)
     time.sleep(1.6)
     assert told() == 50, "nothing is told twice"
     assert [binder.bind(9050) for _ in range(7)] == ["EACCES"] * 7
-    eventually(lambda: told() == 57, within=2.5)
+    eventually(lambda: told() == 57)
 
 
 def test_burst_is_not_told_again_by_the_next_agent(shared: Sandbox) -> None:

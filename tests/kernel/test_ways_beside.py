@@ -237,7 +237,7 @@ def test_another_path_of_an_mptcp_connection(guard: Guard, binder: Binder) -> No
 
 def wait_until(true: Callable[[], bool]) -> None:
     """A thread of the kernel's works on it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -41,7 +41,7 @@ def test_what_was_dropped_is_told_though_nothing_follows() -> None:
         for number in range(1, 10):
             stalled.write(b"%d" % number)
         goes_on.set()
-        assert [told.get(timeout=5) for _ in range(5)] == [b"0", b"1", b"2", b"3", lost(6)]
+        assert [told.get(timeout=20) for _ in range(5)] == [b"0", b"1", b"2", b"3", lost(6)]
     assert told.empty()
 
 
@@ -64,7 +64,7 @@ def test_a_notice_that_cannot_be_sent_loses_no_count(monkeypatch: pytest.MonkeyP
         while away.missed < 10:
             pass
         is_away.clear()
-        assert told.get(timeout=5) == lost(10)
+        assert told.get(timeout=20) == lost(10)
     assert told.empty()
 
 
