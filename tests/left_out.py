@@ -37,10 +37,21 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item not in reasons]
 
 
+def has_protocol(name: str) -> bool:
+    """Whether this kernel has sockets of it."""
+    if name not in OPTIONAL_PROTOCOLS:
+        return True
+    try:
+        socket.socket(socket.AF_INET, *OPTIONAL_PROTOCOLS[name]).close()
+    except OSError:
+        return False
+    return True
+
+
 def _reasons(config: pytest.Config, items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, str]]:
     needing = [(item, _needs(item)) for item in items]
     features = probe().features if any(needed for _, needed in needing) else Feature(0)
-    lacking = [kind for kind, made in OPTIONAL_PROTOCOLS.items() if not _has(*made)]
+    lacking = [protocol for protocol in OPTIONAL_PROTOCOLS if not has_protocol(protocol)]
     for item, needed in needing:
         for mark in item.iter_markers("native"):
             if config.getoption("emulated"):
@@ -66,11 +77,3 @@ def _needs(item: pytest.Item) -> Feature:
             raise pytest.UsageError(f"{item.nodeid}: guests run tests/kernel only")
         needed |= Feature.LSM
     return needed
-
-
-def _has(kind: int, protocol: int) -> bool:
-    try:
-        socket.socket(socket.AF_INET, kind, protocol).close()
-    except OSError:
-        return False
-    return True
