@@ -114,7 +114,7 @@ class Agent:
         self._next_look = self._busy_until = 0.0
         self._next_rescan = time.monotonic() + RESCAN_SECONDS
         ring = RingReader(pin_dir.open_map("events"), sizeof(layout.Event))
-        self._events = PacedRing(ring, self._take_events)
+        self._events = PacedRing(ring, self._selector, self._take_events)
         self._cgroup_events = RingReader(
             pin_dir.open_map("cgroup_events"), sizeof(layout.CgroupEvent)
         )
@@ -156,7 +156,7 @@ class Agent:
     def run(self, beside: Sequence[SideWork] = ()) -> None:
         """Serve until SIGINT or SIGTERM, or an error of what is done `beside` in the same loop."""
         self._signals.join(self._selector)
-        self._events.join(self._selector)
+        self._events.watch()
         for source, handle in (
             (self._cgroup_events, self._read_cgroup_events),
             (self._containers, self._read_containers),

@@ -51,9 +51,9 @@ class Loop:
         self.ring = Ring()
         self.taken: list[bytes] = []
         self.batches = 0
-        self.paced = PacedRing(cast(RingReader, self.ring), self._take)
         self._selector = selectors.DefaultSelector()
-        self.paced.join(self._selector)
+        self.paced = PacedRing(cast(RingReader, self.ring), self._selector, self._take)
+        self.paced.watch()
 
     def pause(self) -> float:
         """How long it would sleep."""

@@ -18,9 +18,8 @@ class EventFile:
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._failed = False
-        self._fd, self._opened = -1, (0, 0)
         try:
-            self._open()
+            self._fd, self._opened = self._open()
         except OSError as err:
             raise UsageError(
                 f"cannot write events to {path}: {err.strerror}", hint="choose another --events"
@@ -31,7 +30,7 @@ class EventFile:
         try:
             if not self._is_current():
                 self.close()
-                self._open()
+                self._fd, self._opened = self._open()
             self._append(line)
             self._failed = False
         except OSError as err:
@@ -52,10 +51,10 @@ class EventFile:
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[int, tuple[int, int]]:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(self._path, flags, 0o600)
-        self._opened = _identity(os.fstat(self._fd))
+        opened = os.open(self._path, flags, 0o600)
+        return opened, _identity(os.fstat(opened))
 
     def _is_current(self) -> bool:
         if self._fd < 0:

@@ -20,16 +20,20 @@ its executable, which only /proc knows."""
 class PacedRing:
     """Hands the records to `take`, from the loop that owns the selector."""
 
-    def __init__(self, ring: RingReader, take: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self,
+        ring: RingReader,
+        selector: selectors.BaseSelector,
+        take: Callable[[list[bytes]], None],
+    ) -> None:
         self._ring = ring
+        self._selector = selector
         self._take = take
-        self._selector: selectors.BaseSelector | None = None
         self._due: float | None = None  # none while the selector waits for records
 
-    def join(self, selector: selectors.BaseSelector) -> None:
-        """Begin."""
-        self._selector = selector
-        self._watch()
+    def watch(self) -> None:
+        """Begin: wait for records."""
+        self._selector.register(self._ring.fileno(), selectors.EVENT_READ, self.read)
 
     def pause(self, longest: float) -> float:
         """How many seconds the loop may sleep, and `longest` at most."""
@@ -41,7 +45,7 @@ class PacedRing:
         """Called after every wake-up."""
         if self._due is not None and time.monotonic() >= self._due and not self.read():
             self._due = None
-            self._watch()
+            self.watch()
 
     def read(self) -> bool:
         """Hand on the next records; False where there were none."""
@@ -49,7 +53,7 @@ class PacedRing:
         records = self._ring.read()
         if not records:
             return False
-        if self._due is None and self._selector is not None:
+        if self._due is None:
             self._selector.unregister(self._ring.fileno())
         pause = min(PAUSE_SECONDS * len(records), LONGEST_PAUSE_SECONDS)
         self._due = now if len(records) >= RECORDS_AT_ONCE else now + pause
@@ -59,7 +63,3 @@ class PacedRing:
     def close(self) -> None:
         """Stop reading; records that were not read stay for the next reader."""
         self._ring.close()
-
-    def _watch(self) -> None:
-        assert self._selector is not None
-        self._selector.register(self._ring.fileno(), selectors.EVENT_READ, self.read)
