@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import re
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import example as drawn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +37,15 @@ plain_globs = st.lists(st.sampled_from(("a", "b", "-", "*", "?", "*")), max_size
 globs = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
 
 
+def hardest_names(inner: str, outer: str) -> Iterator[str]:
+    """Names of a glob without classes; another that has them all has every name of it. Its stars
+    and question marks are filled with a letter that neither glob names, and each star up to the
+    length from where on a star of `outer` takes the rest."""
+    first, *others = re.sub(r"\*+", "*", inner).replace("?", "z").split("*")
+    for sizes in itertools.product(range(len(outer) + 2), repeat=len(others)):
+        yield first + "".join("z" * size + part for size, part in zip(sizes, others, strict=True))
+
+
 @given(globs, globs)
 def test_what_is_included_is(outer: str, inner: str) -> None:
     """One glob is told to hold another only where it matches all the names that the other does."""
@@ -42,9 +54,11 @@ def test_what_is_included_is(outer: str, inner: str) -> None:
 
 
 @given(plain_globs, plain_globs)
+@drawn("*a?", "aaaa*")
 def test_inclusion_is_exact_without_classes(outer: str, inner: str) -> None:
     """Without classes, one glob is told to hold another wherever it does."""
     found = [name for name in NAMES if match_name(inner, name)]
+    found += hardest_names(inner, outer)
     assert name_includes(outer, inner) is all(match_name(outer, name) for name in found)
 
 
