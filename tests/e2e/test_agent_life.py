@@ -198,7 +198,7 @@ def test_unload_waits_for_the_agent(sandbox: Sandbox) -> None:
         os.kill(agent.pid, signal.SIGCONT)
         _, said = unload.communicate()
     assert (unload.returncode, said) == (0, "")
-    assert agent.wait() == 4
+    assert agent.wait(within=1) == 4
 
 
 def test_detached_hook_is_noticed_and_mended(sandbox: Sandbox) -> None:

@@ -175,17 +175,17 @@ def test_burst_comes_once_and_then_with_its_count(shared: Sandbox) -> None:
     agent = shared.agent(shared.policy(denying(9050)), "--keep")
     binder = shared.binder()
     assert [binder.bind(9050) for _ in range(50)] == ["EACCES"] * 50
-    first = eventually(lambda: agent.violations(port=9050))[0]
+    first = eventually(lambda: agent.violations(port=9050), within=0.4)[0]
     assert first["count"] == 1
 
     def told() -> int:
         return sum(event["count"] for event in agent.violations(port=9050))
 
-    eventually(lambda: told() == 50)
+    eventually(lambda: told() == 50, within=2.5)
     time.sleep(1.6)
     assert told() == 50, "nothing is told twice"
     assert [binder.bind(9050) for _ in range(7)] == ["EACCES"] * 7
-    eventually(lambda: told() == 57)
+    eventually(lambda: told() == 57, within=2.5)
 
 
 def test_burst_is_not_told_again_by_the_next_agent(shared: Sandbox) -> None:

@@ -99,6 +99,8 @@ def test_a_journal_that_stands_still(sandbox: Sandbox, journal: Journal) -> None
         return sum(int(entry["PORTWATCH_COUNT"]) for entry in entries)
 
     eventually(lambda: counts("lost") and counts("violation") + counts("lost") == total, 60)
+    assert binder.bind(20000) == "EACCES"
+    eventually(lambda: counts("violation") + counts("lost") == total + 1)
     assert 1000 < counts("lost") < total
     assert children(agent.pid) == []
     assert agent.end() == 0

@@ -212,4 +212,4 @@ def test_many_processes_at_once(shared: Sandbox) -> None:
     def told() -> int:
         return sum(event["count"] for event in agent.violations())
 
-    eventually(lambda: told() == happened)
+    eventually(lambda: told() == happened, within=3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from queue import Queue
 
 import pytest
@@ -16,11 +15,6 @@ from portwatch.agent.events.outlet import Outlet
 def lost(count: int) -> bytes:
     """A notice."""
     return b"lost %d" % count
-
-
-def given(send: Callable[[bytes], bool], buffer_bytes: int) -> Outlet:
-    """An outlet with a small buffer."""
-    return Outlet(send, lost, buffer_bytes)
 
 
 def test_what_was_dropped_is_told_though_nothing_follows() -> None:
@@ -35,7 +29,7 @@ def test_what_was_dropped_is_told_though_nothing_follows() -> None:
         told.put(message)
         return True
 
-    with given(send, buffer_bytes=3) as stalled:
+    with Outlet(send, lost, buffer_bytes=3) as stalled:
         stalled.write(b"0")
         busy.wait()
         for number in range(1, 10):
@@ -57,7 +51,7 @@ def test_a_notice_that_cannot_be_sent_loses_no_count(monkeypatch: pytest.MonkeyP
             told.put(message)
         return not is_away.is_set()
 
-    with given(send, buffer_bytes=1000) as away:
+    with Outlet(send, lost, buffer_bytes=1000) as away:
         for number in range(10):
             away.write(b"%d" % number)
             time.sleep(0.02)
@@ -77,7 +71,7 @@ def test_the_end_waits_for_no_reader_that_is_away(monkeypatch: pytest.MonkeyPatc
         tried.append(message)
         return False
 
-    with given(send, buffer_bytes=1000) as away:
+    with Outlet(send, lost, buffer_bytes=1000) as away:
         away.write(b"0")
         while not away.missed:
             pass
