@@ -16,6 +16,7 @@ from engine_servers import (
     wait_until,
 )
 
+from portwatch.node.engines.engine import Engine, open_engine
 from portwatch.node.engines.lookups import engine_sockets
 from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths
@@ -147,6 +148,28 @@ def test_which_sockets_are_asked(host: HostPaths) -> None:
     given = EngineSocket("docker", host.run / "x.sock")
     assert asked("docker", given) == [given.path]
     assert asked(None, given) == [k3s]
+
+
+def test_what_asks_an_engine_is_loaded_before_it_is_needed(host: HostPaths) -> None:
+    """Once for each kind of the machine's engines that is there, also one that comes later, and
+    without a question: a container's first bind does not wait for an import."""
+    opened: list[str] = []
+
+    def open_and_note(socket: EngineSocket) -> Engine:
+        opened.append(socket.runtime)
+        return open_engine(socket)
+
+    users = EngineSocket("podman", host.run / "docker.sock", owner_uid=1234)
+    with looking_up(host, [users], engines=open_and_note) as lookups:
+        lookups.prepare()
+        assert opened == []
+        (host.run / "crio").mkdir(parents=True)
+        (host.run / "docker.sock").touch()
+        lookups.prepare()
+        (host.run / "crio/crio.sock").touch()
+        lookups.prepare()
+        assert opened == ["docker", "crio"]
+        assert lookups.problems() == {}
 
 
 def test_a_users_directory_is_not_looked_at(host: HostPaths) -> None:

@@ -50,6 +50,7 @@ class ContainerWatch:
         self._book = book
         self._host_network = host_network_inode(host)
         self._lookups = ContainerLookups(host, sockets)
+        self._lookups.prepare()
         self._below: dict[str, set[str]] = {}  # a container's cgroup → those in it, itself too
         self._networks: dict[str, int] = {}  # containers whose namespace is not known → tries left
         self._next_refresh = time.monotonic() + REFRESH_SECONDS
@@ -139,6 +140,7 @@ class ContainerWatch:
 
     def tick(self, now: float) -> None:
         """Find networks' owners, ask again for names that may have changed; `now` is monotonic."""
+        self._lookups.prepare()
         self.find_networks()
         self._networks = {path: left - 1 for path, left in self._networks.items() if left > 1}
         if now >= self._next_refresh:

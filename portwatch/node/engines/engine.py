@@ -33,7 +33,8 @@ OpenEngine = Callable[[EngineSocket], Engine]
 
 def open_engine(socket: EngineSocket) -> Engine:
     """Return the engine behind a socket; nothing is connected yet."""
-    # http.client brings OpenSSL along, h2 is a megabyte: only who runs such an engine is to pay.
+    # http.client brings OpenSSL along, h2 is a megabyte: only who runs such an engine is to pay,
+    # and before its first container: it takes 20 ms, on a busy machine longer than a start.
     if socket.runtime in DOCKER_COMPATIBLE:
         from portwatch.node.engines.docker_api import DockerApi
 

@@ -80,9 +80,19 @@ class ContainerLookups:
         self._clock = clock or QueueClock()
         self._engines = engines
         self._lock = threading.Lock()  # over what follows: threads deliver
+        self._prepared: set[str] = set()  # runtimes
         self._desks: dict[EngineSocket, _Desk] = {}
         self._found: list[Found] = []
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def prepare(self) -> None:
+        """Have at hand what asks the machine's engines that are there by now; some 20 ms each,
+        once, which are too long when a container is being started."""
+        given = (socket for socket in self._given if socket.owner_uid == SYSTEM)
+        for socket in (*given, *well_known_sockets(self._host, SYSTEM)):
+            if socket.runtime not in self._prepared and os.path.lexists(socket.path):
+                self._prepared.add(socket.runtime)
+                self._engines(socket).close()
 
     def want(self, wanted: Wanted) -> bool:
         """Ask for a container, unless it is being asked for; False where too many are."""
