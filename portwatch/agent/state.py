@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from portwatch.agent.survey.report import PublishedSeries, Series, ShadowedSeries
+from portwatch.agent.survey.report import PublishedSeries, PublishedSpan, Series, ShadowedSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +37,6 @@ class AgentState:
     listeners_folded: int = 0
     listeners_surveyed_seconds: float = 0.0
     published: list[tuple[PublishedSeries, int]] = field(default_factory=list)
+    published_spans: list[PublishedSpan] = field(default_factory=list)
     shadowed: list[tuple[ShadowedSeries, int]] = field(default_factory=list)
     published_unread: bool = False

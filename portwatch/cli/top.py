@@ -8,12 +8,13 @@ import selectors
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from portwatch.cli.options import json_option, pin_dir_option
+from portwatch.cli.options import engines_option, json_option, pin_dir_option
 
 if TYPE_CHECKING:
     from portwatch.agent.board.board import Board, Snapshot
@@ -52,6 +53,7 @@ WHOLE_SECONDS = 10.0
     metavar="TEXT",
     help="Only rows whose workload, constraint or port has that part, or matches that glob.",
 )
+@engines_option
 @pin_dir_option
 @json_option
 def top(
@@ -60,6 +62,7 @@ def top(
     sort: str,
     reverse: bool,
     wanted: str,
+    engines: tuple[str, ...],
     pin_dir: Path,
     as_json: bool,
 ) -> None:
@@ -72,7 +75,7 @@ def top(
     Exit status 3 where nothing is loaded.
     """
     from portwatch.agent.board.board import Board
-    from portwatch.cli.enforcement import HOST, cgroup_tree
+    from portwatch.cli.enforcement import HOST, cgroup_tree, parse_engines
     from portwatch.cli.patience import patience
     from portwatch.cli.screen.view import View
     from portwatch.kernel.pins import PinDir
@@ -82,16 +85,19 @@ def top(
         count = 1
     pause, frames = interval or 1.0, count or None
     view = View(sort, reverse, wanted)
+    sockets = parse_engines(engines)
     with (
         selectors.DefaultSelector() as selector,
-        closing(Board(PinDir(pin_dir), cgroup_tree(), HOST, selector)) as board,
+        closing(Board(PinDir(pin_dir), cgroup_tree(), HOST, selector, sockets)) as board,
     ):
         first = board.read()
         if is_live:
             from portwatch.cli.screen.live import LiveScreen
+            from portwatch.cli.screen.why import why_text
 
+            why = partial(why_text, pin_dir=pin_dir, engines=engines)
             colour = not os.environ.get("NO_COLOR")
-            LiveScreen(board, selector, pin_dir, view, pause, frames, colour).run(first)
+            LiveScreen(board, selector, why, view, pause, frames, colour).run(first)
             return
         with patience("looking at what listens"):
             _wait_until(board, selector, WHOLE_SECONDS, whole=True)

@@ -95,6 +95,19 @@ def test_a_container_keeps_to_its_ports(sandbox: Sandbox, engine: Engine) -> Non
     assert agent.metric("portwatch_violations_total", **labels) >= 1
 
 
+def test_top_has_the_bind_behind_a_count(sandbox: Sandbox, engine: Engine) -> None:
+    """Under a constraint that names a container, too, it finds which of the binds that the kernel
+    remembers was the one that was refused."""
+    agent = agent_on(sandbox, keeping("{container: web}"), engine)
+    container = engine.run("web", web(PORT))
+    refused(agent, container)
+    done = sandbox.run("top", "--json", *_engines(engine))
+    name = f"{engine.runtime}:web"
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["workload"] == name]
+    assert [(row["kind"], row["port"]) for row in rows] == [("violation", OTHER), ("bind", PORT)]
+    assert {(row["cgroup"], row["scope"]) for row in rows} == {(container.path, "loopback")}
+
+
 @pytest.mark.parametrize("selector", ["id", "image"])
 def test_by_id_and_image(sandbox: Sandbox, engine: Engine, selector: str) -> None:
     """The short id that engines print, and the image without its tag, mean the container too."""

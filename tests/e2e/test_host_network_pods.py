@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from binder import Binder
 from kube_node import KubeNode, kube_node
-from pod_shapes import pod, uid_of
+from pod_shapes import pod, pod_slice, uid_of
 from product import AgentProcess, eventually, portwatch
 from sandbox import Sandbox
 
@@ -84,6 +84,15 @@ def test_a_pod_has_what_it_declares_and_no_more(node: KubeNode) -> None:
     done = node.sandbox.run("explain", "--pid", binder.pid, "--port", str(DECLARED))
     assert "is in its allow list (declared)" in done.stdout
     assert done.returncode == 0
+    rows = json.loads(node.sandbox.run("top", "--json").stdout)["rows"]
+    of_pod = [row for row in rows if row["workload"] == "pod:shop/api-0"]
+    assert {(row["kind"], row["port"], row["protocol"]) for row in of_pod} == {
+        ("violation", OTHER, "tcp"),
+        ("violation", SIDE, "tcp"),
+        ("violation", DECLARED, "udp"),
+        ("bind", DECLARED, "tcp"),
+    }
+    assert all(pod_slice(uid_of(given)) in row["cgroup"] for row in of_pod)
 
 
 def test_ports_that_nobody_declared_before(node: KubeNode) -> None:

@@ -325,7 +325,7 @@ def test_explain_and_check_know_them(shared: Sandbox) -> None:
         write_iptables(host.pid, "iptables-nft", DOCKER)
 
         def there(*words: object) -> str:
-            return as_the_host(host.pid, *words)
+            return as_the_host(host.pid, PORTWATCH, *words)
 
         asked = ("explain", policy, "--unit", "web.service", "--port", "8080")
         text = there(*asked)
@@ -343,7 +343,7 @@ def as_the_host(pid: int, *words: object) -> str:
     done = subprocess.run(
         [
             *("nsenter", f"--net=/proc/{pid}/ns/net"),
-            *("unshare", "--pid", "--fork", "--mount-proc", PORTWATCH, *map(str, words)),
+            *("unshare", "--pid", "--fork", "--mount-proc", *map(str, words)),
         ],
         capture_output=True,
         text=True,
@@ -351,6 +351,36 @@ def as_the_host(pid: int, *words: object) -> str:
     )
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
+
+
+ASK_AN_AGENT = """
+import contextlib, subprocess, sys, time, urllib.error, urllib.request
+agent = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+answer, ends = b"", time.monotonic() + 30
+while b"published" not in answer and time.monotonic() < ends:
+    time.sleep(0.1)
+    with contextlib.suppress(urllib.error.URLError):
+        url = f"http://127.0.0.1:9642/explain?format=json&{sys.argv[1]}"
+        answer = urllib.request.urlopen(url, timeout=5).read()
+agent.terminate()
+agent.wait()
+print(answer.decode())
+"""
+
+
+def test_the_page_that_explains_knows_them(shared: Sandbox) -> None:
+    """/explain of an agent says by whom NAT takes what comes in for a port of its own network."""
+    policy = shared.policy("version: 1\nmode: record\nconstraints: []\n")
+    with contextlib.closing(Binder(None)) as host:
+        give_address(host.pid)
+        inside(host.pid, "ip", "link", "set", "lo", "up")
+        write_iptables(host.pid, "iptables-nft", DOCKER)
+        options = shared.run_options(policy, "--keep", "--listen", "127.0.0.1:9642")
+        asked = "workload=/x&protocol=tcp&port=8080"
+        answer = as_the_host(
+            host.pid, sys.executable, "-c", ASK_AN_AGENT, asked, PORTWATCH, "run", *options
+        )
+        assert json.loads(answer)["published"] == [{"source": "docker"}]
 
 
 def test_status_counts_them(shared: Sandbox, binder: Binder) -> None:

@@ -103,6 +103,36 @@ def test_page_says_what_to_do() -> None:
     assert "<b>loopback, addresses that the policy lists</b>: 8000-8099" in page
 
 
+def test_who_takes_what_comes_in_for_the_port() -> None:
+    """Where a bind would be in vain because of a NAT rule of the host's network, both answers name
+    its source, and no address."""
+    spans = (
+        (1, "tcp", 4, "", 8000, 8080, "docker"),
+        (1, "tcp", 4, "10.1.2.3", 8080, 8080, "podman"),
+        (1, "tcp", 6, "2001:db8::7", 8080, 8080, "kube-proxy"),
+        (1, "udp", 4, "", 8080, 8080, "nat"),
+    )
+    view = replace(VIEW, published=spans)
+
+    def told(port: str = "8080", **more: str) -> list[str]:
+        asked = {"workload": "shop", "protocol": "tcp", "port": port, **more}
+        page = ask(view, **asked).body.decode()
+        facts = json.loads(ask(view, format="json", **asked).body).get("published", [])
+        sources = [source for *_, source in spans if f"taken: NAT by {source} sends" in page]
+        assert facts == [{"source": source} for source in sources]
+        assert "10.1.2.3" not in page and "2001:db8::7" not in page
+        return sources
+
+    assert told() == ["docker", "podman"]
+    assert told(address="::") == ["docker", "podman", "kube-proxy"]
+    assert told(address="10.9.9.9") == ["docker"]
+    assert told(address="::/v6only") == ["kube-proxy"]
+    assert told(port="8079") == ["docker"]
+    assert told(protocol="udp") == ["nat"]
+    assert told(address="127.0.0.1") == told(port="8081") == told(port="ephemeral") == []
+    assert told(network="other") == []
+
+
 def test_no_address_of_the_policy_is_shown() -> None:
     """Addresses that the policy names are nobody's business who looks at the page."""
     for address in ("0.0.0.0", "127.0.0.1", "10.1.2.3"):

@@ -84,6 +84,7 @@ class Desk:
         self.listeners_folded = 0
         self.signs = object
         self.published: list[tuple[PublishedSeries, int]] = []
+        self.published_spans: list[PublishedSpan] = []
         self.shadowed: list[tuple[ShadowedSeries, int]] = []
         self.published_unread = False
         self.kept: list[list[PublishedSpan]] = []
@@ -258,10 +259,11 @@ def test_a_bind_in_vain_is_looked_into_soon(desk: Desk) -> None:
 
 def test_what_is_published_is_handed_on(desk: Desk) -> None:
     """To the metrics, and to the kernel; and where it may not be read, that."""
-    span: PublishedSpan = (5, "tcp", 4, "", 80, 81)
+    span: PublishedSpan = (5, "tcp", 4, "", 80, 81, "docker")
     desk.runs.want()
     desk.runs.tick(1)
     published = [(("docker", "tcp"), 2)]
     desk.children[-1].end(reported(published=published, spans=[span], unread=["host: no"]))
     desk.serve()
     assert (desk.published, desk.kept, desk.published_unread) == (published, [[span]], True)
+    assert desk.published_spans == [span]

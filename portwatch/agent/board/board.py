@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +19,19 @@ from portwatch.agent.board.rates import Rates
 from portwatch.agent.board.row import Row
 from portwatch.agent.board.told import Told
 from portwatch.agent.clock import Clock, iso
+from portwatch.agent.identity.container_asking import ask_now
 from portwatch.errors import NotLoaded
 from portwatch.kernel.names import Names
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.readings import Readings
 from portwatch.node.cgroups import CgroupTree
+from portwatch.node.engines.sockets import EngineSocket
 from portwatch.node.paths import HostPaths
 from portwatch.node.processes import boot_offset_ns, process_comm, started_ns
 
 MAX_REMEMBERED = 16384
 AGENT_SECONDS = 5.0
+ENGINE_SECONDS = 0.3  # an engine that does not answer holds the screen up no longer
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,19 @@ class Board:
     to call as their data."""
 
     def __init__(
-        self, pin_dir: PinDir, tree: CgroupTree, host: HostPaths, selector: selectors.BaseSelector
+        self,
+        pin_dir: PinDir,
+        tree: CgroupTree,
+        host: HostPaths,
+        selector: selectors.BaseSelector,
+        engines: Sequence[EngineSocket] = (),
     ) -> None:
         self._pin_dir = pin_dir
         self._host = host
         self._clock = Clock()
         self._paths = CgroupPaths(tree)
-        self._listening = Listening(pin_dir.path, selector)
+        self._ask = lambda: ask_now(tree, host, tree.scan(), engines, ENGINE_SECONDS)
+        self._listening = Listening(pin_dir.path, selector, engines)
         self._told = Told(pin_dir.path, selector)
         self._comms: dict[tuple[int, int], str] = {}
         self._comm_order: deque[tuple[int, int]] = deque()
@@ -146,6 +155,9 @@ class Board:
             return ""
         return process_comm(directory) or ""
 
+    def _new_judge(self, names: Names, generation: int) -> Judge:
+        return Judge(self._pin_dir, names, generation, self._paths, self._host, self._ask)
+
     def _agent_pid(self, now: float) -> int | None:
         """Looked for, which takes milliseconds, only while none is known to run."""
         if self._agent is None or self._agent_started != self._started(self._agent):
@@ -169,20 +181,20 @@ class Board:
             self._pins.close()
             self._pins = None
         if self._pins is None:
-            self._pins = _OpenPins(self._pin_dir, number, self._paths, self._host)
+            self._pins = _OpenPins(self._pin_dir, number, self._new_judge)
         return self._pins
 
 
 class _OpenPins:
     """What is opened once for one set of pins, known by the inode of one of them."""
 
-    def __init__(self, pin_dir: PinDir, number: int, paths: CgroupPaths, host: HostPaths) -> None:
+    def __init__(
+        self, pin_dir: PinDir, number: int, new_judge: Callable[[Names, int], Judge]
+    ) -> None:
         self.number = number
-        self._paths = paths
-        self._host = host
+        self._new_judge = new_judge
         self.judge: Judge | None = None
         self.rates = Rates()
-        self._pin_dir = pin_dir
         self._generation = 0
         with ExitStack() as stack:
             self.readings = Readings(pin_dir)
@@ -199,7 +211,7 @@ class _OpenPins:
         self._close_judge()
         if generation:
             try:
-                self.judge = Judge(self._pin_dir, self.names, generation, self._paths, self._host)
+                self.judge = self._new_judge(self.names, generation)
             except NotLoaded:  # replaced or removed meanwhile: the next reading tells
                 return False
         self._generation = generation

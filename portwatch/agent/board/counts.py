@@ -92,13 +92,12 @@ def _sort_out(
         path = paths.get(bind.cgroup)
         judged = judge.judge(bind, path) if judge and path else None
         constraint = judged.constraint if judged else ""
-        if judged and judged.is_own_name:
-            place = counted = (judged.counted_as, bind.protocol, bind.port)
+        if judged:
+            place = (judged.shown_as, bind.protocol, bind.port)
+            counted = (judged.counted_as, bind.protocol, bind.port)
         else:
             name = shown_name(path, ContainerBook()) if path else ENDED
             place = counted = (name, bind.protocol, bind.port)
-            if judged:
-                counted = (judged.counted_as, bind.protocol, bind.port)
         seen.counted[counted].append(bind)
         if constraint and counted in violated:
             seen.violating[counted].append(bind)

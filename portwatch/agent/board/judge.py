@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from portwatch.agent.board.cgroup_paths import CgroupPaths
 from portwatch.agent.events.workload import shown_name
 from portwatch.agent.identity.account_words import accounts_of
+from portwatch.agent.identity.container_asking import names_containers, names_pods
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import policy_in_kernel
+from portwatch.errors import PolicyError
 from portwatch.kernel import layout
 from portwatch.kernel.names import Names
 from portwatch.kernel.pins import PinDir
@@ -31,11 +34,11 @@ REMEMBERED_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Judged:
     """`counted_as`: the workload that the kernel counts such binds under, by the cgroup's own class
-    or, where it has none yet, by that of one above it. `constraint` is empty where the policy in
-    force lets them through."""
+    or, where it has none yet, by that of one above it; `shown_as`: what the cgroup is called.
+    `constraint` is empty where the policy in force lets them through."""
 
     counted_as: str
-    is_own_name: bool
+    shown_as: str
     constraint: str
 
 
@@ -47,17 +50,26 @@ class Judge:
     """
 
     def __init__(
-        self, pin_dir: PinDir, names: Names, generation: int, paths: CgroupPaths, host: HostPaths
+        self,
+        pin_dir: PinDir,
+        names: Names,
+        generation: int,
+        paths: CgroupPaths,
+        host: HostPaths,
+        ask: Callable[[], ContainerBook],
     ) -> None:
+        """`ask` is for what is known of containers and pods now, where the policy goes by it."""
         self.policy, self.stored = policy_in_kernel(pin_dir)
         self.generation = generation
         self._names = names
         self._paths = paths
         self._host = host
         self._classes = pin_dir.open_map("cgroups")
-        accounts = accounts_of(self.policy)
-        self._accounts = AccountNames(accounts)
-        self._lookups = Lookups(compile_policy(self.policy, accounts))
+        self._accounts = accounts_of(self.policy)
+        self._names_of_ids = AccountNames(self._accounts)
+        self._ask = ask if names_containers(self.policy) or names_pods(self.policy) else None
+        self._book = ContainerBook()
+        self._lookups = self._compiled()
         self._reasons = {one.name: one.reason or "" for one in self.policy.constraints}
         self._reasons[DEFAULT_NAME] = self.policy.reason or ""
         self._uses_network = any(one.network == "host" for one in self.policy.constraints)
@@ -84,6 +96,8 @@ class Judge:
         if now >= self._due:
             self._known.clear()
             self._due = now + REMEMBERED_SECONDS
+            if self._ask:
+                self._learn(self._ask())
 
     def forget(self) -> None:
         """Ask the kernel again at the next reading."""
@@ -92,13 +106,25 @@ class Judge:
     def _judge(self, bind: ObservedBind, path: str) -> Judged:
         is_host = not self._uses_network or in_host_network(self._host, bind.pid)
         place, named = self._classified(path)
-        subject = self._accounts.subject(place, bind.uid, MAX_ID + 1, is_host, None)
+        container = self._book.known(place)
+        subject = self._names_of_ids.subject(place, bind.uid, MAX_ID + 1, is_host, container)
         address = address_of(bind.address, bind.dual)
         endpoint = Endpoint(judged_as(bind.protocol), bind.port, address)
         decision = self._lookups.decide(subject, endpoint)
         against = decision.constraint if decision.verdict != "allowed" else None
         name = self._lookups.workload(subject) or named
-        return Judged(name, place == path, against or "")
+        shown = name if place == path else shown_name(path, self._book)
+        return Judged(name, shown, against or "")
+
+    def _learn(self, book: ContainerBook) -> None:
+        is_declared_anew = book.declared != self._book.declared
+        self._book = book
+        if is_declared_anew:
+            with suppress(PolicyError):  # more than fit: the kernel's tables stay as well
+                self._lookups = self._compiled()
+
+    def _compiled(self) -> Lookups:
+        return Lookups(compile_policy(self.policy, self._accounts, self._book.declared))
 
     def _classified(self, path: str) -> tuple[str, str]:
         """The cgroup, or the nearest above it, that the kernel has a class for, and its name."""
@@ -107,7 +133,7 @@ class Judge:
             value = self._classes.get(bytes(key))
             if value is not None:
                 return place, self._names.text(layout.CgroupClass.from_buffer_copy(value).workload)
-        return path, shown_name(path, ContainerBook())
+        return path, shown_name(path, self._book)
 
 
 def address_of(packed: bytes, dual: bool) -> Address:

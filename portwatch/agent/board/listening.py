@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from portwatch.agent.board.row import Row
 from portwatch.agent.errand_run import ErrandRun
 from portwatch.agent.survey.report import SurveyReport, SurveyRequest, begin_survey
+from portwatch.node.engines.sockets import EngineSocket
 from portwatch.policy.words.addresses import Address
 from portwatch.policy.words.scopes import scope_of
 
@@ -20,11 +22,14 @@ MAX_LISTENERS = 1000
 class Listening:
     """Call `tick()` now and then; the child is read by whoever runs the selector."""
 
-    def __init__(self, pin_dir: Path, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, pin_dir: Path, selector: selectors.BaseSelector, engines: Sequence[EngineSocket]
+    ) -> None:
         self.rows: list[Row] = []
         self.trouble = ""
         self.is_known = False
         self._pin_dir = pin_dir
+        self._engines = tuple(map(str, engines))
         self._run = ErrandRun(selector, self._take, self._fail)
         self._due = 0.0
 
@@ -39,7 +44,10 @@ class Listening:
         if not self._run.is_running and now >= self._due:
             self._due = now + PERIOD_SECONDS
             request = SurveyRequest(
-                pin_dir=str(self._pin_dir), max_series=0, max_events=MAX_LISTENERS
+                pin_dir=str(self._pin_dir),
+                max_series=0,
+                max_events=MAX_LISTENERS,
+                sockets=self._engines,
             )
             self._run.start(lambda: begin_survey(request))
 

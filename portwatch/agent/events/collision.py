@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from portwatch.agent.events.format import Event, address_text
@@ -10,6 +10,8 @@ from portwatch.agent.events.process import holding_process
 from portwatch.kernel import layout
 from portwatch.kernel.readings import CollisionKey
 from portwatch.node.listeners import Listener
+from portwatch.policy.words.addresses import Address
+from portwatch.policy.words.scopes import scope_of
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 NETWORK_STATES = ("listen", "bound")
@@ -104,6 +106,14 @@ def overlap(one: Reach, other: Reach) -> bool:
     """Whether something could be sent to both."""
     versions = one[0] & other[0]
     return bool(versions) and (None in (one[1], other[1]) or one[1] == other[1])
+
+
+def is_in_reach(asked: Address, families: Iterable[int], address: str | None) -> bool:
+    """Whether a NAT rule for these IP versions, and the one address or all, takes what comes in
+    for a socket that is bound to `asked`; from loopback nothing does."""
+    if scope_of(asked) == "loopback":
+        return False
+    return overlap(reach(str(asked), asked.dual), (frozenset(map(str, families)), address))
 
 
 def _holder(one: Listener, publisher: KnowsWorkloads) -> Event:

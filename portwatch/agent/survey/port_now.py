@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from portwatch.agent.events.collision import overlap, reach
+from portwatch.agent.events.collision import is_in_reach
 from portwatch.agent.events.process import holding_process
 from portwatch.agent.events.workload import shown_name
 from portwatch.agent.identity.containers import ContainerBook
@@ -15,7 +15,6 @@ from portwatch.node.namespaces import find_namespaces
 from portwatch.node.paths import HostPaths
 from portwatch.node.published_ports import PublishedPort, find_published
 from portwatch.policy.reading import Endpoint
-from portwatch.policy.words.scopes import scope_of
 
 
 def sockets_on(endpoint: Endpoint) -> list[Listener]:
@@ -47,10 +46,8 @@ def published_on(endpoint: Endpoint) -> tuple[list[PublishedPort], list[str]]:
 
 def shadows(one: PublishedPort, endpoint: Endpoint) -> bool:
     """Whether it takes what comes in for a socket that is bound so; from loopback nothing does."""
-    if not one.takes(endpoint.protocol, endpoint.port) or scope_of(endpoint.address) == "loopback":
-        return False
-    wanted = reach(str(endpoint.address), endpoint.address.dual)
-    return overlap(wanted, (frozenset(map(str, one.rule.families)), one.rule.address))
+    takes_port = one.takes(endpoint.protocol, endpoint.port)
+    return takes_port and is_in_reach(endpoint.address, one.rule.families, one.rule.address)
 
 
 def socket_facts(one: Listener) -> dict[str, Any]:

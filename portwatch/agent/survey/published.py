@@ -23,7 +23,8 @@ def spans_of(published: Iterable[PublishedPort]) -> Iterator[PublishedSpan]:
             if last < rule.first:
                 return
             room -= last - rule.first + 1
-            yield one.network, rule.protocol, family, rule.address or "", rule.first, last
+            address = rule.address or ""
+            yield one.network, rule.protocol, family, address, rule.first, last, rule.source
 
 
 def published_series(published: Iterable[PublishedPort]) -> list[tuple[PublishedSeries, int]]:

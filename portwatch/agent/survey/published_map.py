@@ -42,7 +42,7 @@ class PublishedMap:
 
 def _entries(span: PublishedSpan) -> Iterator[tuple[bytes, int]]:
     """The keys of struct published_key, and how far each reaches."""
-    network, protocol, family, address, first, last = span
+    network, protocol, family, address, first, last, _source = span
     row = layout.PROTOCOL_NAMES.index(protocol)
     packed = Address.parse(address).packed if address else b""
     reach = 0 if packed else layout.PUBLISHED_EVERYWHERE

@@ -19,8 +19,9 @@ Series = tuple[str, str, str, str, str]
 PublishedSeries = tuple[str, str]
 """source, protocol"""
 
-PublishedSpan = tuple[int, str, int, str, int, int]
-"""Inode of the network namespace, protocol, IP version, address (empty: all), first, last port."""
+PublishedSpan = tuple[int, str, int, str, int, int, str]
+"""Inode of the network namespace, protocol, IP version, address (empty: all), first, last port, and
+source."""
 
 ShadowedSeries = tuple[str, str, str, str]
 """workload, protocol, port, source"""

@@ -44,6 +44,7 @@ class Listeners(Protocol):
     listeners_folded: int
     listeners_surveyed_seconds: float
     published: list[tuple[PublishedSeries, int]]
+    published_spans: list[PublishedSpan]
     shadowed: list[tuple[ShadowedSeries, int]]
     published_unread: bool
 
@@ -135,6 +136,7 @@ class SurveyRuns:
         self._state.listeners_surveyed_seconds = time.time()
         self._keep(report.spans)
         self._state.published = report.published
+        self._state.published_spans = report.spans
         self._state.shadowed = report.shadowed
         self._state.published_unread = bool(report.unread)
         self._told_under = report.policy

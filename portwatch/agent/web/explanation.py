@@ -51,7 +51,7 @@ def explanation(view: View, as_it_runs: AsItRuns, query: Query) -> Answer:
         ]
         return _failed(HTTPStatus.NOT_FOUND, because, links, is_json)
     meant = as_it_runs(meant, asked.host_network)
-    explained = explain_bind(in_force, asked, meant)
+    explained = explain_bind(in_force, view.published, asked, meant)
     if is_json:
         facts = {"policy": in_force.policy.sha256, **explained.as_json(asked, meant)}
         return _json(HTTPStatus.OK, facts)
@@ -145,6 +145,10 @@ def _owners(explained: Explained) -> Html:
     more = len(explained.owners) - MOST_SHOWN
     if more > 0:
         lines.append(f"… and {more} constraints more allow it")
+    lines += [
+        f"taken: NAT by {source} sends what comes in for it elsewhere, and nothing to a socket here"
+        for source in explained.publishers
+    ]
     if not lines:
         return element("p", "Nobody's by the policy, and the catalog knows nothing of it.")
     return element("ul", *(element("li", line) for line in lines))

@@ -22,6 +22,7 @@ from portwatch.kernel.names import cut
 from portwatch.kernel.readings import Readings, ViolationCount
 from portwatch.node.cgroups import CgroupTree
 from portwatch.node.namespaces import local_ports
+from portwatch.node.netns import host_network_inode
 from portwatch.node.paths import HostPaths
 from portwatch.policy.tables.outcomes import DENIED
 
@@ -50,6 +51,7 @@ class Outlook:
         totals, hooks = self.readings.totals(), tuple(self.readings.hooks())
         violations, kinds = self._violations()
         collisions, collision_kinds = self._collisions()
+        host_network = host_network_inode(self.host)
         binds: dict[str, int] = {}
         for (verdict, _, _), count in totals.binds.items():
             binds[verdict] = binds.get(verdict, 0) + count
@@ -72,6 +74,7 @@ class Outlook:
             listeners=tuple(
                 ((cut(series[0]), *series[1:]), count) for series, count in state.listeners
             ),
+            published=tuple(span for span in state.published_spans if span[0] == host_network),
             surveyed_seconds=state.listeners_surveyed_seconds,
             residents=self._residents(live) if live else {},
             local_ports=local_ports(self.host),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portwatch.agent.state import Refusal
-from portwatch.agent.survey.report import Series
+from portwatch.agent.survey.report import PublishedSpan, Series
 from portwatch.kernel.readings import HookState
 from portwatch.node.accounts import AccountTable
 from portwatch.policy.model import Policy
@@ -71,7 +71,8 @@ class SeenCollision:
 class View:
     """Everything at one moment. `violations`: the last ones first, `violation_kinds` how many
     there are in all; `residents` by the name that a workload has in the metrics; `binds` by
-    verdict; `local_ports`: first and last that the kernel picks."""
+    verdict; `local_ports`: first and last that the kernel picks; `published`: what NAT takes of the
+    host's network."""
 
     now_seconds: float
     in_force: InForce | None
@@ -89,6 +90,7 @@ class View:
     collisions: tuple[SeenCollision, ...] = ()
     collision_kinds: int = 0
     listeners: tuple[tuple[Series, int], ...] = ()
+    published: tuple[PublishedSpan, ...] = ()
     surveyed_seconds: float = 0.0
     residents: Mapping[str, Resident] = field(default_factory=dict)
     local_ports: tuple[int, int] = (32768, 60999)

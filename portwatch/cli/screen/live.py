@@ -6,9 +6,10 @@ import os
 import selectors
 import signal
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 from portwatch.agent.board.board import Board, Snapshot
+from portwatch.agent.board.row import Row
 from portwatch.cli.screen.frames import Frames
 from portwatch.cli.screen.keys import Keys
 from portwatch.cli.screen.paint import (
@@ -25,7 +26,6 @@ from portwatch.cli.screen.paint import (
 from portwatch.cli.screen.signals import Signals
 from portwatch.cli.screen.terminal import Terminal
 from portwatch.cli.screen.view import View
-from portwatch.cli.screen.why import why_text
 from portwatch.errors import KernelError
 
 ESCAPE_SECONDS = 0.05
@@ -40,7 +40,7 @@ class LiveScreen:
         self,
         board: Board,
         selector: selectors.BaseSelector,
-        pin_dir: Path,
+        why: Callable[[Row, str], list[str]],
         view: View,
         interval_seconds: float,
         frames: int | None,
@@ -48,7 +48,7 @@ class LiveScreen:
     ) -> None:
         self._board = board
         self._selector = selector
-        self._pin_dir = pin_dir
+        self._why = why
         self._view = view
         self._interval_seconds = interval_seconds
         self._left = frames
@@ -230,7 +230,7 @@ class LiveScreen:
         if row is not None:
             self._open(
                 f"why {row.endpoint} of {row.workload}",
-                why_text(row, self._board.process_of(row), self._pin_dir),
+                self._why(row, self._board.process_of(row)),
             )
 
     def _open(self, title: str, lines: list[str]) -> None:

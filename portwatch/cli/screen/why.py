@@ -20,7 +20,7 @@ from portwatch.kernel.pins import PinDir
 from portwatch.policy.words.ports import judged_as
 
 
-def why_text(row: Row, process: str, pin_dir: Path) -> list[str]:
+def why_text(row: Row, process: str, pin_dir: Path, engines: tuple[str, ...]) -> list[str]:
     """What was counted, then what `explain` says by the policy in the kernel; asks the machine."""
     lines = [
         f"{row.word} {row.endpoint} on {_addresses(row)} by {row.workload}",
@@ -32,7 +32,7 @@ def why_text(row: Row, process: str, pin_dir: Path) -> list[str]:
         lines.append(f"  cgroup {row.cgroup}")
     lines.append("")
     try:
-        lines += _explained(row, pin_dir)
+        lines += _explained(row, pin_dir, engines)
     except PortwatchError as err:
         lines.append(f"not explained: {err.message}")
     return [printable(click.unstyle(line)) for line in lines]
@@ -47,7 +47,7 @@ def _what(row: Row) -> str:
     return f"socket{many}" if row.kind == "listener" else f"bind{many} since portwatch was loaded"
 
 
-def _explained(row: Row, pin_dir: Path) -> list[str]:
+def _explained(row: Row, pin_dir: Path, engines: tuple[str, ...]) -> list[str]:
     policy, _ = policy_in_kernel(PinDir(pin_dir))
     if not row.cgroup or not row.address:
         return [
@@ -58,7 +58,7 @@ def _explained(row: Row, pin_dir: Path) -> list[str]:
     port = f"{row.port}/{protocol}" if row.port else f"ephemeral/{protocol}"
     endpoint = parse_endpoint(port, row.address, False)
     uid = None if row.uid is None else str(row.uid)
-    given = SubjectOptions(None, None, None, row.cgroup, None, uid, None, None, ())
+    given = SubjectOptions(None, None, None, row.cgroup, None, uid, None, None, engines)
     asked = find_subject(given, AccountWords.of(policy))
     answer = answer_to(policy, asked, endpoint, port, row.address)
     return ["by the policy in force:", *answer_lines(answer)]
