@@ -25,7 +25,7 @@ from portwatch.agent.events.tails import Tails
 from portwatch.agent.events.teller import Emit, EventTeller
 from portwatch.agent.identity.container_watch import ContainerWatch
 from portwatch.agent.memory import give_back_freed
-from portwatch.agent.policy_keeper import PolicyKeeper
+from portwatch.agent.policy_keeper import PolicyKeeper, Remember
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher
 from portwatch.agent.signals import Signals
@@ -84,6 +84,7 @@ class Agent:
         clock: Clock | None = None,
         host: HostPaths | None = None,
         service: ServiceManager | None = None,
+        remember: Remember | None = None,
     ) -> None:
         self._publisher = publisher
         self._readings = readings
@@ -142,6 +143,7 @@ class Agent:
             self._selector,
             self.tell,
             self._policy_changed,
+            remember,
         )
         publisher.slots.log_binds(log_binds)
 

@@ -23,6 +23,9 @@ from portwatch.node.accounts import AccountTable
 
 log = logging.getLogger(__name__)
 
+Remember = Callable[[LoadedPolicy], None]
+"""Keeps a good version of the policy's files for the next boot."""
+
 MAX_ERRORS = 100
 """Of a refused policy, kept for who asks later; the log and the event have them all."""
 
@@ -39,6 +42,7 @@ class PolicyKeeper:
         selector: selectors.BaseSelector,
         tell: Callable[[Event], None],
         published: Callable[[], None],
+        remember: Remember | None = None,
     ) -> None:
         self._source = source
         self._publisher = publisher
@@ -46,6 +50,7 @@ class PolicyKeeper:
         self._clock = clock
         self._tell = tell
         self._published = published
+        self._remember = remember
         self._reload_wanted = False
         self._renewal_refused = False
         self._accounts = AccountWatch(selector, self._renew)
@@ -137,6 +142,8 @@ class PolicyKeeper:
             else:
                 self._state.last_load_successful = True
                 self._state.refusal = None
+            if self._remember:
+                self._remember(loaded)
         except PortwatchError as err:
             self._renewal_refused = False
             self.refuse(err)

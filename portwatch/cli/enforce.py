@@ -30,7 +30,8 @@ AGENT_SECONDS = 5.0
 @click.option(
     "--keep-policy",
     is_flag=True,
-    help="Where the policy is bad and another is in force, keep that, say so, and succeed.",
+    help="Where the policy is bad, take the last good one: that in force, or, after a reboot, what "
+    "was kept of it in /var/lib/portwatch. Say so, and succeed.",
 )
 @collisions_option
 @engines_option
@@ -47,6 +48,7 @@ def load(
     as_json: bool,
 ) -> None:
     """Enforce a policy with no agent left running: all is pinned, and stays until `unload`."""
+    from portwatch.agent.last_good import remember_policy
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import (
         begin_loading,
@@ -70,12 +72,14 @@ def load(
         source = PolicySource(policy, mode)
         loaded, refused = load_or_keep(source, pins) if keep_policy else (source.load(), None)
         if refused is not None:
-            click.echo(f"{refused}\nportwatch: the policy in force stays", err=True)
+            click.echo(f"{refused}\nportwatch: the last good policy stays", err=True)
         warn_of_lockouts(loaded, pin_dir, tree.path_below(target), engines)
         with patience("compiling and loading the programs"):
             loading.finish()  # outside: what another `load` has put there meanwhile is not ours
         with removed_on_failure(pins), patience("putting the policy in force"):
             generation = publish(pins, tree, loaded, sockets)
+        if keep_policy and refused is None:
+            remember_policy(pin_dir, loaded)
     _say(as_json, "loaded", loaded.origin, loaded.policy.sha256, generation, pin_dir)
 
 
@@ -120,6 +124,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
     """
     from portwatch.agent.events.hub import socket_path
     from portwatch.agent.kubernetes.pod_file import forget_pods
+    from portwatch.agent.last_good import forget_policy
     from portwatch.cli.enforcement import require_root
     from portwatch.cli.patience import patience
     from portwatch.errors import UsageError
@@ -142,6 +147,7 @@ def unload(pin_dir: Path, as_json: bool) -> None:
             if not ended(AGENT_SECONDS):  # who starts it now would find it running
                 click.echo("portwatch: the agent has not ended yet", err=True)
     forget_pods(pin_dir)
+    forget_policy(pin_dir)
     if as_json:
         click.echo(json.dumps({"unloaded": was_there, "pin_dir": str(pin_dir)}))
     elif was_there:

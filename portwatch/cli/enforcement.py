@@ -12,6 +12,7 @@ from portwatch.agent.identity.account_words import accounts_of
 from portwatch.agent.identity.container_asking import ask_now
 from portwatch.agent.identity.containers import ContainerBook
 from portwatch.agent.in_force import policy_in_kernel
+from portwatch.agent.last_good import remembered_policy
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.publisher import Publisher, now_stored
 from portwatch.errors import KernelError, NotLoaded, PinMismatch, PortwatchError, PrivilegeMissing
@@ -19,6 +20,7 @@ from portwatch.kernel.loading import Loading, is_current, remove
 from portwatch.kernel.pins import PinDir
 from portwatch.kernel.probe import OLDEST_KERNEL, kernel_version
 from portwatch.kernel.slots import Slots
+from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.engines.sockets import EngineSocket, parse_engine_socket
 from portwatch.node.netns import host_network
@@ -82,15 +84,25 @@ def loaded_already(
 def load_or_keep(
     source: PolicySource, pin_dir: PinDir
 ) -> tuple[LoadedPolicy, PortwatchError | None]:
-    """The policy of the files; where they are bad the one in force, and what is wrong with them."""
+    """The policy of the files; where they are bad the last good one, and what is wrong with them:
+    the one in force, or, after a reboot, what was kept of the files."""
     try:
         return source.load(), None
     except PortwatchError as err:
+        stored = _last_good(pin_dir)
+        if stored is None:
+            raise
         try:
-            stored = policy_in_kernel(pin_dir)[1]
-        except PortwatchError:
+            return LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), err
+        except PortwatchError:  # an older version's, which is none any more
             raise err from None
-        return LoadedPolicy.parse(stored.sources, stored.origin, stored.mode), err
+
+
+def _last_good(pin_dir: PinDir) -> StoredPolicy | None:
+    try:
+        return policy_in_kernel(pin_dir)[1]
+    except PortwatchError:
+        return remembered_policy(pin_dir.path)
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def run(
     """
     from portwatch.agent.hook_watch import begin_healing
     from portwatch.agent.kubernetes.pod_file import forget_pods
+    from portwatch.agent.last_good import remember_policy
     from portwatch.agent.policy_source import PolicySource
     from portwatch.cli.enforcement import (
         begin_loading,
@@ -143,6 +144,7 @@ def run(
                             heal=None if no_load else heal,
                             refused=refused,
                             pods=pods,
+                            remember=partial(remember_policy, pin_dir) if no_load else None,
                         )
                         serve(pins, service, check)
                 ready = True

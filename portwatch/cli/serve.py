@@ -22,6 +22,7 @@ from portwatch.agent.memory import keep_one_heap
 from portwatch.agent.metrics.metrics import PortwatchCollector, make_registry
 from portwatch.agent.metrics.undeclared import UndeclaredCollector
 from portwatch.agent.metrics.web import WebConfigCollector
+from portwatch.agent.policy_keeper import Remember
 from portwatch.agent.policy_source import LoadedPolicy, PolicySource
 from portwatch.agent.state import AgentState
 from portwatch.agent.web.pages import agent_pages
@@ -58,7 +59,8 @@ NOBODY_TELLS = (
 @dataclass(frozen=True)
 class Service:
     """What `run` was asked for, and begun with. `refused`: why the policy's files are not what
-    `loaded` is; `heal` has the loader run again, None where this process may not."""
+    `loaded` is; `heal` has the loader run again, None where this process may not; `remember`
+    gets the good versions of the files that come while the agent runs."""
 
     tree: CgroupTree
     source: PolicySource
@@ -71,6 +73,7 @@ class Service:
     heal: Begin | None
     refused: PortwatchError | None = None
     pods: PodSource | None = None
+    remember: Remember | None = None
 
 
 def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
@@ -102,6 +105,7 @@ def serve(pins: PinDir, service: Service, beside: SideWork) -> None:
         agent = Agent(
             *(held.pin_dir, pins.path, service.source, publisher, readings, state),
             *(service.emit, service.max_series, containers, service.log_binds),
+            remember=service.remember,
         )
         with closing(agent):
             hooks = HookWatch(held, publisher.slots, agent.tell, service.heal)

@@ -32,7 +32,7 @@ class StoredPolicy:
 
     def write(self, policy_map: BpfMap, generation: int) -> None:
         """Store under `generation`; KernelError where the text is too large."""
-        packed = zlib.compress(json.dumps(asdict(self)).encode(), level=1)
+        packed = zlib.compress(self.to_json().encode(), level=1)
         data = LENGTH.pack(len(packed)) + packed
         if len(data) > MAX_BYTES:
             raise KernelError(f"the policy's text does not fit: {len(data)} of {MAX_BYTES} bytes")
@@ -55,8 +55,20 @@ class StoredPolicy:
             data += chunk
             index += 1
         try:
-            fields = json.loads(zlib.decompress(data[LENGTH.size : wanted]))
+            return cls.from_json(zlib.decompress(data[LENGTH.size : wanted]))
+        except (zlib.error, ValueError):
+            return None
+
+    def to_json(self) -> str:
+        """For from_json()."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: bytes) -> StoredPolicy:
+        """ValueError where it is broken."""
+        try:
+            fields = json.loads(text)
             sources = tuple((str(name), str(text)) for name, text in fields["sources"])
             return cls(sources, fields["origin"], fields["mode"], fields["published_at"])
-        except (zlib.error, ValueError, KeyError, TypeError):
-            return None
+        except (KeyError, TypeError) as err:
+            raise ValueError("it is no stored policy") from err

@@ -22,6 +22,7 @@ from portwatch.node.paths import HostPaths
 
 BPFFS = Path("/sys/fs/bpf")
 RUN_DIRECTORY = Path("/run/portwatch")
+STATE_DIRECTORY = Path("/var/lib/portwatch")
 HOOKS = ("bind4", "bind6", "post_bind4", "post_bind6", "listen")
 ATTACHED = (
     *("cgroup_inet4_bind", "cgroup_inet4_post_bind"),
@@ -97,6 +98,18 @@ class Sandbox:
         """`portwatch run`, ready."""
         return self.start(policy, *options, **more).wait_until_ready()
 
+    @property
+    def kept_policy(self) -> Path:
+        """Where the last good policy outlives the pins."""
+        return STATE_DIRECTORY / self.socket.name.replace("events", "policy").replace(
+            "sock", "json"
+        )
+
+    def lose_pins(self) -> None:
+        """What a reboot does: with the pins all enforcement goes, and nothing else."""
+        shutil.rmtree(self.pin_dir)
+        eventually(lambda: not self.attached(), what="nothing is attached")
+
     def make(self, name: str) -> Path:
         """A new cgroup in the home."""
         below = self.home / name
@@ -120,10 +133,11 @@ class Sandbox:
         return sorted(program["attach_type"] for program in json.loads(done.stdout.strip() or "[]"))
 
     def assert_nothing_left(self, programs: dict[str, int]) -> None:
-        """No pin, no attachment, no program, no socket."""
+        """No pin, no attachment, no program, no socket, no policy."""
         assert not self.pin_dir.exists(), sorted(self.pin_dir.rglob("*"))
         assert self.attached() == []
         assert not self.socket.exists()
+        assert not self.kept_policy.exists()
         for number in programs.values():
             eventually(lambda n=number: not _program_lives(n), what=f"program {number} is gone")
 

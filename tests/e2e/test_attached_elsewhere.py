@@ -49,11 +49,43 @@ def test_a_bad_policy_leaves_the_one_in_force(sandbox: Sandbox) -> None:
     done = sandbox.run("load", *options)
     assert done.returncode == 0
     assert f"{policy}:2:1" in done.stderr
-    assert "the policy in force stays" in done.stderr
+    assert "the last good policy stays" in done.stderr
     agent = sandbox.agent(policy, "--no-load")
     assert sandbox.binder().bind(9000) == "EACCES"
     assert agent.metric("portwatch_policy_last_load_successful") == 0
     assert agent.end() == 0
+
+
+def test_a_bad_policy_after_a_reboot(sandbox: Sandbox) -> None:
+    """With no policy in the kernel `load --keep-policy` takes the last good version of the files,
+    which the agent kept as it came; what `apply` put in force is none. `unload` forgets it."""
+    policy = sandbox.policy(denying(9000))
+    options = ("--policy", policy, "--cgroup", sandbox.cgroup, "--keep-policy")
+    assert sandbox.run("load", *options).returncode == 0
+    agent = sandbox.agent(policy, "--no-load")
+    before = sandbox.kept_policy.read_bytes()
+    sandbox.policy(denying(9001))
+    eventually(lambda: sandbox.kept_policy.read_bytes() != before, what="it is kept")
+    policy.write_text("version: 1\nconstraint: []\n")
+    eventually(lambda: agent.metric("portwatch_policy_last_load_successful") == 0)
+    other = sandbox.policy(denying(9002), "other.yaml")
+    assert sandbox.run("apply", other).returncode == 0
+    assert agent.end() == 0
+    sandbox.lose_pins()
+    binder = sandbox.binder()
+    assert binder.bind(9001) == "ok"
+    assert sandbox.run("load", *options[:-1]).returncode == 2
+    assert binder.bind(9001) == "ok"
+    done = sandbox.run("load", *options)
+    assert done.returncode == 0
+    assert f"{policy}:2:1" in done.stderr
+    assert "the last good policy stays" in done.stderr
+    assert [binder.bind(port) for port in (9000, 9001, 9002)] == ["ok", "EACCES", "ok"]
+    agent = sandbox.agent(policy, "--no-load")
+    assert agent.metric("portwatch_policy_last_load_successful") == 0
+    assert agent.end() == 0
+    assert sandbox.run("unload").returncode == 0
+    assert sandbox.run("load", *options).returncode == 2
 
 
 def test_an_agent_that_may_not_heal_ends(sandbox: Sandbox) -> None:

@@ -242,7 +242,7 @@ def test_upgrade_has_no_lapse(here: Node) -> None:
     assert newer.run("agent").returncode == 3, "it serves nothing that it has not loaded"
     done = newer.run("load")
     assert done.returncode == 0, done.stderr
-    assert "the policy in force stays" in done.stderr
+    assert "the last good policy stays" in done.stderr
     newer.start("agent")
     eventually(lambda: answer("/readyz"), 30, "the newer agent is ready")
     after = here.sandbox.program_ids()
@@ -253,6 +253,23 @@ def test_upgrade_has_no_lapse(here: Node) -> None:
     assert metric("portwatch_policy_last_load_successful") == 0
     publish(here.policy, {"10-policy.yaml": denying(9001)})
     eventually(lambda: metric("portwatch_policy_last_load_successful") == 1)
+
+
+def test_a_node_boots_with_a_bad_policy(here: Node) -> None:
+    """Nothing is pinned any more, and the ConfigMap is bad: the loader's container takes the last
+    good version, which the agent's container has kept on the node."""
+    publish(here.policy, {"10-policy.yaml": denying(9003)})
+    eventually(lambda: b"9003" in here.sandbox.kept_policy.read_bytes(), what="it is kept")
+    here.podman("rm", "--force", "--time=10", "agent")
+    publish(here.policy, {"10-policy.yaml": denying(9004).replace("deny", "dney")})
+    here.sandbox.lose_pins()
+    done = here.run("load")
+    assert done.returncode == 0, done.stderr
+    binder = here.sandbox.binder()
+    assert [binder.bind(9003), binder.bind(9004)] == ["EACCES", "ok"]
+    here.start("agent")
+    eventually(lambda: answer("/readyz"), 30, "the agent is ready")
+    assert metric("portwatch_policy_last_load_successful") == 0
 
 
 def test_unload_removes_it(here: Node) -> None:

@@ -89,7 +89,10 @@ def test_container_has_only_what_it_needs(name: str) -> None:
         }[name]
     )
     writable = {mount["name"] for mount in one["volumeMounts"] if not mount.get("readOnly")}
-    assert writable == {"check": set(), "load": {"bpf"}, "agent": {"bpf", "run"}}[name]
+    assert (
+        writable
+        == {"check": set(), "load": {"bpf", "state"}, "agent": {"bpf", "run", "state"}}[name]
+    )
     assert one["resources"]["requests"] and one["resources"]["limits"]
 
 

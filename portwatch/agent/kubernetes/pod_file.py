@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from portwatch.agent.events.hub import socket_path
 from portwatch.agent.kubernetes.pod_book import PodBook
 from portwatch.node.paths import HostPaths
+from portwatch.node.root_file import read_root_file, write_root_file
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,11 @@ class KeptPods:
 def read_pods(path: Path) -> KeptPods | None:
     """Return what is there; None where there is no such file, or it is another's."""
     try:
-        with path.open("rb") as opened:
-            if os.fstat(opened.fileno()).st_uid != 0:
-                return None
-            kept = json.loads(opened.read(MAX_BYTES))
+        found = read_root_file(path, MAX_BYTES)
+        if found is None:
+            return None
+        kept = json.loads(found)
         return KeptPods(PodBook.load(kept["pods"]), float(kept["contact"]))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError) as err:
         log.warning("ignoring %s: %s", path, err)
         return None
@@ -101,13 +99,7 @@ class PodFile:
         self._due, self._contact = None, contact_seconds
         kept = {"contact": contact_seconds, "pods": self._book.dump()}
         text = json.dumps(kept, separators=(",", ":"))
-        beside = self._path.with_suffix(".new")
         try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "w") as opened:
-                opened.write(text)
-            beside.replace(self._path)
+            write_root_file(self._path, text, directory_mode=0o755)
         except OSError as err:
             log.warning("the pods that are known are not kept: %s", err)
