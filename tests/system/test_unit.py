@@ -97,7 +97,7 @@ def test_reload(agent: Unit) -> None:
     before = agent.pid
     assert agent.call("restart") == 0
     agent.wait_until_active(but=before)
-    assert "the policy in force stays" in agent.log
+    assert "the last good policy stays" in agent.log
     assert is_refused()
     assert metric("portwatch_policy_last_load_successful") == 0
 
