@@ -67,6 +67,10 @@ class Node:
         self.podman("commit", "--quiet", f"--change={entrypoint}", "newer", tag)
         return Node(self.room, self.sandbox, self.policy, self.address, tag)
 
+    def kept_policy(self) -> str:
+        """The last good policy, on the node's disk; nothing where there is none."""
+        return run_command(self.room.command("cat", self.sandbox.kept_policy)).stdout
+
     @property
     def secret(self) -> Path:
         """The Secret's directory."""

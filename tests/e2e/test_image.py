@@ -259,7 +259,7 @@ def test_a_node_boots_with_a_bad_policy(here: Node) -> None:
     """Nothing is pinned any more, and the ConfigMap is bad: the loader's container takes the last
     good version, which the agent's container has kept on the node."""
     publish(here.policy, {"10-policy.yaml": denying(9003)})
-    eventually(lambda: b"9003" in here.sandbox.kept_policy.read_bytes(), what="it is kept")
+    eventually(lambda: "9003" in here.kept_policy(), what="it is kept")
     here.podman("rm", "--force", "--time=10", "agent")
     publish(here.policy, {"10-policy.yaml": denying(9004).replace("deny", "dney")})
     here.sandbox.lose_pins()
@@ -280,4 +280,5 @@ def test_unload_removes_it(here: Node) -> None:
     status = here.podman("wait", "agent").stdout.strip()
     assert status == "4"
     here.sandbox.assert_nothing_left(programs)
+    assert not here.kept_policy()
     assert here.sandbox.binder().bind(9001) == "ok"
