@@ -25,6 +25,7 @@ from portwatch.node.cgroups import CgroupTree, find_cgroup2
 from portwatch.node.engines.sockets import EngineSocket, parse_engine_socket
 from portwatch.node.netns import host_network
 from portwatch.node.paths import HostPaths
+from portwatch.policy.tables.compile import compile_policy
 
 HOST = HostPaths()
 
@@ -87,7 +88,9 @@ def load_or_keep(
     """The policy of the files; where they are bad the last good one, and what is wrong with them:
     the one in force, or, after a reboot, what was kept of the files."""
     try:
-        return source.load(), None
+        loaded = source.load()
+        compile_policy(loaded.policy, accounts_of(loaded.policy))  # whether it fits
+        return loaded, None
     except PortwatchError as err:
         stored = _last_good(pin_dir)
         if stored is None:

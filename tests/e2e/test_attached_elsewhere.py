@@ -5,8 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from product import eventually, run_command
 from sandbox import Sandbox, denying
+
+TOO_LARGE = "version: 1\nmode: enforce\nconstraints:\n" + "".join(
+    f"  - {{name: c{n}, deny: [{n + 1}-{n + 40}], allow: [{n + 41}-{n + 80}]}}\n"
+    for n in range(1, 60_000, 60)
+)
+"""It parses, and has more classes of ports than there is room for."""
 
 
 def test_serves_what_load_attached(sandbox: Sandbox) -> None:
@@ -35,20 +42,28 @@ def test_nothing_loaded_is_an_error(sandbox: Sandbox) -> None:
     assert "is not all that this version attaches" in part.stderr
 
 
-def test_a_bad_policy_leaves_the_one_in_force(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("version: 1\nconstraint: []\n", "policy.yaml:2:1"),
+        (TOO_LARGE, "too much for the kernel's tables"),
+    ],
+    ids=["typo", "too large"],
+)
+def test_a_bad_policy_leaves_the_one_in_force(sandbox: Sandbox, bad: str, said: str) -> None:
     """`load --keep-policy` and `run --no-load` go on with the policy in force and say why; where
     there is none, a bad policy is status 2."""
     policy = sandbox.policy(denying(9000))
     options = ("--policy", policy, "--cgroup", sandbox.cgroup, "--keep-policy")
-    policy.write_text("version: 1\nconstraint: []\n")
+    policy.write_text(bad)
     assert sandbox.run("load", *options).returncode == 2
     assert not sandbox.pin_dir.exists()
     sandbox.policy(denying(9000))
     assert sandbox.run("load", *options).returncode == 0
-    policy.write_text("version: 1\nconstraint: []\n")
+    policy.write_text(bad)
     done = sandbox.run("load", *options)
     assert done.returncode == 0
-    assert f"{policy}:2:1" in done.stderr
+    assert said in done.stderr
     assert "the last good policy stays" in done.stderr
     agent = sandbox.agent(policy, "--no-load")
     assert sandbox.binder().bind(9000) == "EACCES"
