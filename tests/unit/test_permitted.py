@@ -32,13 +32,31 @@ def test_what_is_permitted_is_what_is_allowed(data: st.DataObject) -> None:
     subject = data.draw(subjects())
     address = data.draw(st.sampled_from(addresses_near(policy)))
     found = permitted(compile_policy(policy, ACCOUNTS), subject, "asked", address)
+    _assert_allowed(policy, subject, address, found[0].ports, is_exact=True)
     for one in found:
-        places = [address] if found.index(one) == 0 else []
         for word in one.addresses:
-            if word in ADDRESS_WORDS:
-                places += [Address(network.value) for network in networks_of(word)]
-        for where in places:
-            _assert_allowed(policy, subject, where, one.ports, is_exact=where == address)
+            for network in networks_of(word) if word in ADDRESS_WORDS else ():
+                where = Address(network.value)
+                _assert_allowed(policy, subject, where, one.ports, is_exact=False)
+
+
+def test_a_word_has_what_all_its_addresses_have() -> None:
+    """A port that one private network is refused is none of `private`, though it is one of the
+    address that was asked about, where `private` has a network begin."""
+    policy = parse_policy(
+        [
+            (
+                "p.yaml",
+                "version: 1\nmode: enforce\nconstraints:\n"
+                "  - {name: x, addresses: [10.1.0.0/16], deny: [1]}\n",
+            )
+        ]
+    )
+    found = permitted(
+        compile_policy(policy, ACCOUNTS), Subject("/"), "asked", Address.parse("172.16.0.0")
+    )
+    told = {word: one.ports[0].first for one in found for word in one.addresses}
+    assert told == {"asked": 1, "private": 2, "10.1.0.0/16": 2}
 
 
 def _assert_allowed(
