@@ -7,9 +7,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from portwatch.agent.events.hub import socket_path
 from portwatch.agent.policy_source import LoadedPolicy
 from portwatch.agent.publisher import now_stored
+from portwatch.kernel.pins import name_for
 from portwatch.kernel.stored_policy import StoredPolicy
 from portwatch.node.root_file import read_root_file, write_root_file
 
@@ -45,4 +45,4 @@ def forget_policy(pin_dir: Path) -> None:
 
 
 def _path(pin_dir: Path) -> Path:
-    return STATE_DIRECTORY / (socket_path(pin_dir).stem.replace("events", "policy") + ".json")
+    return STATE_DIRECTORY / f"{name_for(pin_dir, 'policy')}.json"

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from portwatch.digest import sha256
 from portwatch.errors import AlreadyRunning, KernelError, NotLoaded, PinMismatch, PrivilegeMissing
 from portwatch.kernel import libbpf, maps
 from portwatch.kernel.bpfmap import BpfMap
@@ -25,6 +26,13 @@ DEFAULT_PIN_DIR = Path("/sys/fs/bpf/portwatch")
 BPFFS_MAGIC = 0xCAFE4A11
 LOCK_WAIT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.02
+
+
+def name_for(pin_dir: Path, what: str) -> str:
+    """Return what a file that goes with a pin directory is called elsewhere, without its ending."""
+    if pin_dir == DEFAULT_PIN_DIR:
+        return what
+    return f"{what}-{sha256(str(pin_dir).encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,11 @@ def reach_of(one: Listener) -> Reach:
     return reach(one.address, one.dual)
 
 
+def reach_of_rule(families: Iterable[int], address: str | None) -> Reach:
+    """What a NAT rule for these IP versions takes, of the one address or of all."""
+    return frozenset(map(str, families)), address
+
+
 def overlap(one: Reach, other: Reach) -> bool:
     """Whether something could be sent to both."""
     versions = one[0] & other[0]
@@ -113,7 +118,7 @@ def is_in_reach(asked: Address, families: Iterable[int], address: str | None) ->
     for a socket that is bound to `asked`; from loopback nothing does."""
     if scope_of(asked) == "loopback":
         return False
-    return overlap(reach(str(asked), asked.dual), (frozenset(map(str, families)), address))
+    return overlap(reach(str(asked), asked.dual), reach_of_rule(families, address))
 
 
 def _holder(one: Listener, publisher: KnowsWorkloads) -> Event:

@@ -14,9 +14,8 @@ from collections import deque
 from itertools import islice
 from pathlib import Path
 
-from portwatch.digest import sha256
 from portwatch.errors import KernelError
-from portwatch.kernel.pins import DEFAULT_PIN_DIR
+from portwatch.kernel.pins import name_for
 
 RUN_DIRECTORY = Path("/run/portwatch")
 RECENT_EVENTS = 1000
@@ -29,10 +28,7 @@ PAST_END = b'{"kind":"past-end"}'
 
 def socket_path(pin_dir: Path) -> Path:
     """Where the agent of a pin directory serves its events."""
-    if pin_dir == DEFAULT_PIN_DIR:
-        return RUN_DIRECTORY / "events.sock"
-    digest = sha256(str(pin_dir).encode()).hexdigest()[:12]
-    return RUN_DIRECTORY / f"events-{digest}.sock"
+    return RUN_DIRECTORY / f"{name_for(pin_dir, 'events')}.sock"
 
 
 class _Reader:

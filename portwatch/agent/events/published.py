@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from portwatch.agent.events.collision import Reach, overlap, reach_of
+from portwatch.agent.events.collision import overlap, reach_of, reach_of_rule
 from portwatch.agent.events.format import Event
 from portwatch.agent.events.listener import listener_facts
 from portwatch.agent.identity.containers import ContainerBook
@@ -41,9 +41,8 @@ def find_shadowed(
         if not rules or is_picked or one.scope == "loopback" or _is_publisher(one):
             continue
         for rule in rules:
-            if rule.takes(listener.protocol, listener.port) and overlap(
-                reach_of(listener), _reach(rule)
-            ):
+            taken = reach_of_rule(rule.rule.families, rule.rule.address)
+            if rule.takes(listener.protocol, listener.port) and overlap(reach_of(listener), taken):
                 yield one, rule
                 break
 
@@ -70,7 +69,3 @@ def shadowed_series(pairs: Iterable[Pair]) -> Counter[tuple[str, str, str, str]]
 def _is_publisher(one: Surveyed) -> bool:
     holder = one.listener.holder
     return holder is not None and holder.comm in PUBLISHERS
-
-
-def _reach(rule: PublishedPort) -> Reach:
-    return frozenset(map(str, rule.rule.families)), rule.rule.address

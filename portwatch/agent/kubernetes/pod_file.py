@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from portwatch.agent.events.hub import socket_path
+from portwatch.agent.events.hub import RUN_DIRECTORY
 from portwatch.agent.kubernetes.pod_book import PodBook
+from portwatch.kernel.pins import name_for
 from portwatch.node.paths import HostPaths
 from portwatch.node.root_file import read_root_file, write_root_file
 
@@ -27,8 +28,7 @@ CONTACT_SECONDS = 60.0
 
 def pods_path(pin_dir: Path) -> Path:
     """Return where the agent of a pin directory keeps its pods."""
-    events = socket_path(pin_dir)
-    return events.with_name(events.stem.replace("events", "pods") + ".json")
+    return RUN_DIRECTORY / f"{name_for(pin_dir, 'pods')}.json"
 
 
 @dataclass(frozen=True)
